@@ -1,0 +1,71 @@
+# Two commands do everything on a fresh machine: `make demo` (lean, no torch) and `make test` (everything).
+PYTHON ?= python3
+VENV := .venv
+DEMO_VENV := .venv-demo
+VENV_310 := .venv-310
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints-dev.txt
+TILES_PACKAGE := bigearthnet-common==2.8.0
+# Python 3.10 (JetPack 6) on the PATH, or behind a version manager's shim of that name
+PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/shims/*}/versions/3.10*/bin/python3.10; do \
+	"$$p" -c "import venv" 2>/dev/null && echo "$$p" && break; done)
+
+.PHONY: help setup test lint types test-310 demo reference docs system-deps clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/ready: setup.cfg constraints-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install $(PIP_FLAGS) -e ".[train,export,c,dev]"
+	touch $@
+
+setup: $(VENV)/ready ## full environment in .venv
+
+lint: setup ## ruff, and mypy in strict mode
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: lint test-310 ## everything: lint, types, all tests (runtime also on Python 3.10 where there is one)
+	$(VENV)/bin/python -m pytest -q
+
+$(VENV_310)/ready: setup.cfg constraints-dev.txt
+	$(PYTHON_310) -m venv $(VENV_310)
+	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e . pytest hypothesis rio-cogeo
+	touch $@
+
+ifeq ($(PYTHON_310),)
+test-310:
+	@echo "no Python 3.10 here: the runtime's tests run on $$($(PYTHON) --version) only"
+else
+test-310: $(VENV_310)/ready ## the runtime's tests on Python 3.10
+	$(VENV_310)/bin/python -m pytest -q tests/runtime
+endif
+
+$(DEMO_VENV)/ready: setup.cfg constraints-dev.txt
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) .
+	touch $@
+
+demo/tiles: $(DEMO_VENV)/ready
+	$(DEMO_VENV)/bin/pip download $(PIP_FLAGS) --no-deps --dest demo/package $(TILES_PACKAGE)
+	$(DEMO_VENV)/bin/python -m zipfile --extract demo/package/*.whl demo/package
+	mkdir -p $@
+	for archive in demo/package/bigearthnet_common/*-Example.tar.bz2; do tar -xjf $$archive -C $@ || exit 1; done
+
+demo: demo/tiles ## lean environment, six real Sentinel-1/2 pairs through the reference bundle
+	$(DEMO_VENV)/bin/lsd-run bundles/reference demo/tiles --output demo/products --overwrite
+	@echo "demo environment: $$(du -sm $(DEMO_VENV) | cut -f1) MB, $$($(DEMO_VENV)/bin/pip list 2>/dev/null | grep -ciE '^torch ' || true) of torch"
+
+reference: setup ## train and export bundles/reference again (needs the real feature table; see docs)
+	$(VENV)/bin/python -m lsd.benchmarks.reference
+
+docs: setup ## write docs/commands.md from --help
+	$(VENV)/bin/python docs/commands.py > docs/commands.md
+
+system-deps: ## tools that some tests need, by apt (root)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+
+clean: ## remove environments and everything generated
+	rm -rf $(VENV) $(VENV_310) $(DEMO_VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
