@@ -1,0 +1,177 @@
+"""Feature sets: named, versioned lists of features. The manifest carries the whole list and its hash.
+
+`feature_set(name, bands)` builds the list for the bands of one configuration; `FeatureSet.of_patches` and
+`.of_statistics` compute it, in training and at run time alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bands import BAND_NAMES, INDEX_NAMES, in_order, indices_of
+from lsd.runtime.errors import BundleError
+from lsd.runtime.features.formulas import STATISTIC, Feature, evaluate
+from lsd.runtime.features.statistics import STATISTICS, channel_statistics, channels
+
+PAPER_INDICES = INDEX_NAMES[:6]
+TABLE_INDICES = ("ndvi", "ndwi")
+TABLE_STATISTICS = ("mean", "std", "min", "max", "kurtosis", "skew")  # the published table's order, no medians
+_CHANNELS = (*BAND_NAMES, *INDEX_NAMES)
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """An ordered list of features over named bands. Immutable; threads may share it."""
+
+    name: str
+    version: int
+    bands: tuple[str, ...]
+    features: tuple[Feature, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Column names, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the statistics (`red_mean`) that the formulas need, sorted by channel."""
+        needed = {operand for feature in self.features for operand in feature.operands}
+        return tuple(sorted(needed, key=lambda name: (_CHANNELS.index(split(name)[0]), split(name)[1])))
+
+    @cached_property
+    def definition_sha256(self) -> str:
+        """SHA-256 of the definition as canonical JSON: two sets with one hash compute the same numbers."""
+        text = json.dumps(self._definition(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _definition(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "bands": list(self.bands),
+            "features": [[feature.name, feature.operator, *feature.operands] for feature in self.features],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The definition with its hash, as the manifest carries it."""
+        return {**self._definition(), "sha256": self.definition_sha256}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> FeatureSet:
+        """Read a definition and check it against its own hash and, if this version knows its name, against ours.
+
+        Raises:
+            BundleError: the list does not have the hash it states, or differs from ours of the same name and version.
+        """
+        features = tuple(Feature(row[0], row[1], tuple(row[2:])) for row in stored["features"])
+        found = cls(stored["name"], stored["version"], in_order(stored["bands"]), features)
+        for name in found.statistics:
+            split(name)
+        if found.definition_sha256 != stored["sha256"]:
+            raise BundleError(
+                f"feature set {found.name} v{found.version}: the manifest states definition {stored['sha256'][:12]}, "
+                f"its list has {found.definition_sha256[:12]}; export the bundle again"
+            )
+        if found.name in SETS and SETS[found.name][0] == found.version:
+            ours = feature_set(found.name, found.bands)
+            if ours.definition_sha256 != found.definition_sha256:
+                raise BundleError(
+                    f"feature set {found.name} v{found.version} of the bundle has definition "
+                    f"{found.definition_sha256[:12]}, ours has {ours.definition_sha256[:12]}; export the bundle again"
+                )
+        return found
+
+    def of_statistics(self, statistics: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
+        """float32 (n, feature) from named statistics, as a feature table holds them."""
+        return evaluate(self.features, statistics)
+
+    def of_patches(self, pixels: NDArray[np.float32], bands: Sequence[str]) -> NDArray[np.float32]:
+        """Features of raw patches.
+
+        Args:
+            pixels: float32 (n, band, y, x), DN or dB, NaN where invalid; not modified.
+            bands: canonical names along axis 1; must include `self.bands`.
+        Returns:
+            float32 (n, feature); a row depends on its own patch only.
+        """
+        return self.of_statistics(named_statistics(pixels, bands, self.statistics))
+
+
+def named_statistics(
+    pixels: NDArray[np.float32], bands: Sequence[str], names: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Statistic name -> float64 (n,) for raw patches; channels that need the same statistics are computed together."""
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        channel, statistic = split(name)
+        wanted.setdefault(channel, set()).add(statistic)
+    groups: dict[frozenset[str], list[str]] = {}
+    for channel, statistics in wanted.items():
+        groups.setdefault(frozenset(statistics), []).append(channel)
+    found = {}
+    for group, members in groups.items():
+        order = [statistic for statistic in STATISTICS if statistic in group]
+        for channel in members:  # one channel at a time keeps the float64 copies in the cache
+            values = channel_statistics(channels(pixels, bands, [channel]), order)
+            found.update({f"{channel}_{statistic}": values[:, 0, i] for i, statistic in enumerate(order)})
+    return found
+
+
+def split(name: str) -> tuple[str, str]:
+    """`desc_vv_mean` -> (`desc_vv`, `mean`).
+
+    Raises:
+        BundleError: no such channel or statistic.
+    """
+    channel, _, statistic = name.rpartition("_")
+    if channel not in _CHANNELS or statistic not in STATISTICS:
+        raise BundleError(f"unknown statistic {name!r}: expected CHANNEL_STATISTIC with one of {', '.join(STATISTICS)}")
+    return channel, statistic
+
+
+def _statistics_of(channel_names: Sequence[str], statistics: Sequence[str]) -> list[Feature]:
+    names = [f"{channel}_{statistic}" for channel in channel_names for statistic in statistics]
+    return [Feature(name, STATISTIC, (name,)) for name in names]
+
+
+def paper(bands: tuple[str, ...]) -> list[Feature]:
+    """The paper's 126 statistics: 7 of each band and of each of the six indices (METHOD, v18b and v44)."""
+    indices = [index.name for index in indices_of(bands) if index.name in PAPER_INDICES]
+    return _statistics_of([*bands, *indices], STATISTICS)
+
+
+def table(bands: tuple[str, ...]) -> list[Feature]:
+    """The published table's 85 columns: brightness, then 6 statistics of each band, NDVI and NDWI."""
+    indices = [index.name for index in indices_of(bands) if index.name in TABLE_INDICES]
+    rest = _statistics_of([*bands, *indices], TABLE_STATISTICS)
+    if {"red", "green", "blue"} <= set(bands):
+        return [Feature("brightness", "mean_of_three", ("red_mean", "green_mean", "blue_mean")), *rest]
+    return rest
+
+
+SETS: dict[str, tuple[int, Callable[[tuple[str, ...]], list[Feature]]]] = {  # name: (version, list of a set of bands)
+    "paper-126": (1, paper),
+    "table-85": (1, table),
+}
+
+
+def feature_set(name: str, bands: Sequence[str]) -> FeatureSet:
+    """The registered set `name` for these bands (canonical names, any order).
+
+    Raises:
+        BundleError: no set of that name.
+    """
+    if name not in SETS:
+        raise BundleError(f"unknown feature set {name!r}, known: {', '.join(SETS)}")
+    version, build = SETS[name]
+    ordered = in_order(bands)
+    return FeatureSet(name, version, ordered, tuple(build(ordered)))
