@@ -1,0 +1,84 @@
+"""Second opinions that the certificate is measured against: scipy's statistics, the libraries' own predictions, GTIL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bands import INDEX_BY_NAME
+from lsd.runtime.features.sets import split
+from lsd.runtime.forest.compiled import LIGHTGBM_ZERO
+
+
+def scipy_statistic(pixels: NDArray[np.float32], bands: Sequence[str], name: str) -> float:
+    """One statistic of one patch, the slow and obvious way.
+
+    Args:
+        pixels: float32 (band, y, x), NaN where invalid.
+        bands: names along axis 0.
+        name: e.g. `ndvi_skew`.
+    Returns:
+        float64; NaN where the channel is constant (skew, kurtosis) or has no valid pixel.
+    """
+    import warnings
+
+    from scipy import stats
+
+    channel, statistic = split(name)
+
+    def band(wanted: str) -> NDArray[np.float64]:
+        return pixels[list(bands).index(wanted)].astype(np.float64)
+
+    if channel in INDEX_BY_NAME:
+        index = INDEX_BY_NAME[channel]
+        a, b = band(index.numerator), band(index.denominator)
+        values = (a - b) / (a + b + index.epsilon) + index.offset
+    else:
+        values = band(channel)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "nearly identical data": the answer is the NaN we want
+        formula = {
+            "mean": np.mean,
+            "median": np.median,
+            "min": np.min,
+            "max": np.max,
+            "std": np.std,
+            "skew": stats.skew,
+            "kurtosis": stats.kurtosis,
+        }[statistic]
+        return float(formula(values))
+
+
+def library_margins(path: Path, library: str, rows: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Margins as LightGBM (float64) or XGBoost (float32) itself predicts them from a model file.
+
+    XGBoost is asked through `inplace_predict`, which accepts infinities (a DMatrix refuses them).
+    """
+    if library == "lightgbm":
+        import lightgbm
+
+        booster = lightgbm.Booster(model_file=str(path))
+        margins: NDArray[np.floating] = booster.predict(rows, raw_score=True, num_threads=1)
+        return margins
+    import xgboost
+
+    forest = xgboost.Booster(model_file=str(path))
+    forest.set_param({"nthread": 1})
+    return np.asarray(forest.inplace_predict(rows, predict_type="margin"))
+
+
+def gtil_margins(model: Any, library: str, rows: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Margins by Treelite's General Tree Inference Library, with LightGBM's reading of values next to zero."""
+    from treelite import gtil
+
+    values = rows.astype(np.float64 if library == "lightgbm" else np.float32)
+    if library == "lightgbm":
+        values[np.abs(values) <= LIGHTGBM_ZERO] = 0.0
+    return np.asarray(gtil.predict(model, values, nthread=1, pred_margin=True)).reshape(len(rows))
