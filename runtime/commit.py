@@ -1,0 +1,163 @@
+"""Products appear whole or not at all: written in a hidden folder, forced to disk, renamed once.
+
+Everything that writes a product goes through `write_bytes`, so that a full disk, a missing permission or a vanished
+mount is one `OutputError` and never a short file under its final name.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lsd.runtime.errors import LsdError, OutputError
+
+_FIXES = {
+    errno.ENOSPC: "free space on that disk or choose another folder with -o",
+    errno.EDQUOT: "free some of your quota or choose another folder with -o",
+    errno.EFBIG: "raise the limit on file size (ulimit -f) or choose another disk with -o",
+    errno.EACCES: "make it writable for this user or choose another folder with -o",
+    errno.EPERM: "make it writable for this user or choose another folder with -o",
+    errno.EROFS: "remount it writable or choose another folder with -o",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder with -o",
+    errno.EEXIST: "a file is in the way; remove it or choose another folder with -o",
+    errno.ENAMETOOLONG: "shorten the path",
+}
+_MAX_NAME_BYTES = 200  # file systems allow 255; the hidden names of `tile_folder` add up to 9
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the operating system into one `OutputError` about `path`; `errno` is kept."""
+    try:
+        yield
+    except LsdError:
+        raise
+    except OSError as error:
+        fix = _FIXES.get(error.errno or 0, "check that the disk is mounted or choose another folder with -o")
+        failure = OutputError(f"cannot write {path}: {error.strerror or error}; {fix}")
+        failure.errno = error.errno
+        raise failure from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file and force it to disk.
+
+    Raises:
+        OutputError: it could not be written; what is there now may be short, `tile_folder` removes it.
+    """
+    with _writing(path), path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def prepare_output(out: Path) -> None:
+    """Create the output folder, put back what an interrupted replacement set aside, prove that files can be written.
+
+    Raises:
+        OutputError: `out` cannot be created or takes no file.
+    """
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for aside in sorted(out.glob(".*.aside")):
+            _put_back(aside, out / aside.name[1 : -len(".aside")])
+        with tempfile.TemporaryFile(dir=out) as probe:
+            probe.write(b"lsd-run")
+            probe.flush()
+
+
+def folder_name(tile_id: str) -> str:
+    """Folder name of a tile: its id with anything but letters, digits and `_.+=@-` as `_`, no leading dot.
+
+    An id that had to be changed or cut gets eight digits of its hash, so that two ids never share a folder.
+    """
+    name = re.sub(r"[^\w.+=@-]|^\.", "_", tile_id)
+    if name == tile_id and name and len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(tile_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    kept = name.encode("utf-8", "replace")[: _MAX_NAME_BYTES - 9].decode("utf-8", "ignore")
+    return f"{kept}-{digest}" if kept else f"tile-{digest}"
+
+
+@contextmanager
+def tile_folder(out: Path, tile_id: str, overwrite: bool = False) -> Iterator[Path]:
+    """Folder for the products of one tile; it becomes `out / folder_name(tile_id)` when the block ends well.
+
+    Yields a hidden folder inside `out`. At the end its files and itself are forced to disk and it is renamed once. If
+    the block raises, it is removed. An older folder of the tile is replaced by two renames: should the machine stop
+    between them, the next `prepare_output` puts the older one back. One process at a time may write a tile.
+
+    Raises:
+        OutputError: the tile has products already and `overwrite` is False, or the disk refuses.
+    """
+    name = folder_name(tile_id)
+    final, partial, aside = out / name, out / f".{name}.partial", out / f".{name}.aside"
+    with _writing(final):
+        _put_back(aside, final)
+        if os.path.lexists(final) and not overwrite:
+            raise OutputError(f"{final} is there already; give --overwrite to replace it or another folder with -o")
+        _remove(partial)
+        partial.mkdir()
+    try:
+        yield partial
+        with _writing(final):
+            _sync(partial)
+            _rename(partial, final, aside, overwrite)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _rename(partial: Path, final: Path, aside: Path, overwrite: bool) -> None:
+    """Give `partial` its final name; what stood there goes aside first and is deleted last."""
+    replaces = overwrite and os.path.lexists(final)
+    if replaces:
+        final.rename(aside)
+    try:
+        partial.rename(final)
+    except OSError:
+        if replaces:
+            aside.rename(final)
+        raise
+    _fsync(final.parent)
+    if replaces:
+        _remove(aside)
+
+
+def _put_back(aside: Path, final: Path) -> None:
+    """Undo a replacement that was interrupted: the older folder returns unless the newer one has arrived."""
+    if not os.path.lexists(aside):
+        return
+    if os.path.lexists(final):
+        _remove(aside)
+    else:
+        aside.rename(final)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Force every file below `folder`, and the folders themselves, to disk."""
+    for root, _, names in os.walk(folder):
+        for path in (*(Path(root) / name for name in names), Path(root)):
+            _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

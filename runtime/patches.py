@@ -1,0 +1,82 @@
+"""The grid of 64 x 64 patches over a tile, and the batch of patches that travels to the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bands import PATCH_SIZE_PX
+from lsd.runtime.errors import TileError
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where the patches of a tile lie. One cell a patch; the last row and column shift inward instead of being lost.
+
+    `width_px`, `height_px`: the tile. `stride_px`: step between patches, 1..64; below 64 they overlap.
+    """
+
+    width_px: int
+    height_px: int
+    stride_px: int = PATCH_SIZE_PX
+
+    def __post_init__(self) -> None:
+        if min(self.width_px, self.height_px) < PATCH_SIZE_PX:
+            raise TileError(
+                f"tile is {self.width_px} x {self.height_px} px, smaller than one patch "
+                f"({PATCH_SIZE_PX} x {PATCH_SIZE_PX} px); give a larger tile or mosaic it with its neighbours first"
+            )
+        if not 1 <= self.stride_px <= PATCH_SIZE_PX:
+            raise ValueError(f"stride must be 1..{PATCH_SIZE_PX} px, is {self.stride_px}")
+
+    @property
+    def columns(self) -> int:
+        """Number of patches from left to right."""
+        return -(-(self.width_px - PATCH_SIZE_PX) // self.stride_px) + 1
+
+    @property
+    def rows(self) -> int:
+        """Number of patches from top to bottom."""
+        return -(-(self.height_px - PATCH_SIZE_PX) // self.stride_px) + 1
+
+    def x_px(self, column: int) -> int:
+        """Left edge of a patch in tile pixels."""
+        return min(column * self.stride_px, self.width_px - PATCH_SIZE_PX)
+
+    def y_px(self, row: int) -> int:
+        """Top edge of a patch in tile pixels."""
+        return min(row * self.stride_px, self.height_px - PATCH_SIZE_PX)
+
+    def is_shifted(self, row: int, column: int) -> bool:
+        """True if the patch was moved inward from its place on the regular grid."""
+        return self.x_px(column) != column * self.stride_px or self.y_px(row) != row * self.stride_px
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Patches of one tile on their way to the models; read-only, owned by the receiver.
+
+    pixels: float32 (n, band, 64, 64); DN or dB in canonical units, NaN where the band is not valid.
+    bands: canonical band names along axis 1.
+    rows, columns: int (n,), cell of each patch in the tile's `PatchGrid`.
+    """
+
+    pixels: NDArray[np.float32]
+    bands: tuple[str, ...]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def valid_fraction(self, bands: tuple[str, ...]) -> NDArray[np.float32]:
+        """float32 (n,) in 0..1: share of a patch's pixels that are valid in all of `bands`; 0 if a band is absent."""
+        if not set(bands) <= set(self.bands):
+            return np.zeros(len(self), np.float32)
+        positions = [self.bands.index(band) for band in bands]
+        invalid = np.zeros((len(self), *self.pixels.shape[2:]), bool)
+        for position in positions:
+            invalid |= np.isnan(self.pixels[:, position])
+        return np.asarray(1.0 - invalid.mean(axis=(1, 2)), np.float32)

@@ -1,0 +1,70 @@
+"""Scores of patches: what the chain answers, and the grid of answers of a whole tile that the sinks write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.patches import PatchBatch, PatchGrid
+
+# decisions
+NO_SLIDE, SLIDE, NOT_SCORED = 0, 1, 255
+# statuses: why a patch has no score
+SCORED, TOO_FEW_VALID_PIXELS, NO_CONFIGURATION = 0, 1, 2
+STATUS_TEXT = {
+    SCORED: "scored",
+    TOO_FEW_VALID_PIXELS: "not scored: too few valid pixels",
+    NO_CONFIGURATION: "not scored: no trained configuration for the bands that are there",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Answers for n patches, in their order.
+
+    probability: float32, calibrated, 0..1, NaN where not scored. decision: uint8 `NO_SLIDE`, `SLIDE` or `NOT_SCORED`.
+    configuration: uint8, 1-based position in the bundle's configurations, 0 where not scored. valid_fraction: float32
+    0..1, of that configuration's bands (the best of all configurations where not scored). status: uint8, see above.
+    """
+
+    probability: NDArray[np.float32]
+    decision: NDArray[np.uint8]
+    configuration: NDArray[np.uint8]
+    valid_fraction: NDArray[np.float32]
+    status: NDArray[np.uint8]
+
+
+class TileScores:
+    """The scores of one tile as arrays (row, column) of its patch grid; filled batch by batch, not thread-safe."""
+
+    def __init__(self, grid: PatchGrid) -> None:
+        shape = grid.rows, grid.columns
+        self.grid = grid
+        self.probability = np.full(shape, np.nan, np.float32)
+        self.decision = np.full(shape, NOT_SCORED, np.uint8)
+        self.configuration = np.zeros(shape, np.uint8)
+        self.valid_fraction = np.zeros(shape, np.float32)
+        self.status = np.full(shape, TOO_FEW_VALID_PIXELS, np.uint8)
+        self.shifted = np.array(
+            [[grid.is_shifted(row, column) for column in range(shape[1])] for row in range(shape[0])], bool
+        )
+
+    def put(self, batch: PatchBatch, scores: Scores) -> None:
+        """Store the scores of a batch in the cells it came from."""
+        cells = batch.rows, batch.columns
+        for name in ("probability", "decision", "configuration", "valid_fraction", "status"):
+            getattr(self, name)[cells] = getattr(scores, name)
+
+    def counts(self) -> dict[str, int]:
+        """Number of patches: all, slide, no slide, not scored by reason, shifted inward."""
+        return {
+            "patches": self.decision.size,
+            "slide": int((self.decision == SLIDE).sum()),
+            "no_slide": int((self.decision == NO_SLIDE).sum()),
+            "not_scored": int((self.decision == NOT_SCORED).sum()),
+            "too_few_valid_pixels": int((self.status == TOO_FEW_VALID_PIXELS).sum()),
+            "no_configuration": int((self.status == NO_CONFIGURATION).sum()),
+            "shifted": int(self.shifted.sum()),
+        }
