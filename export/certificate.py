@@ -1,0 +1,141 @@
+"""The certificate of a bundle: every stage compared with an independent reference, and the gate that decides."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.export.adversarial import adversarial_rows
+from lsd.export.golden import golden_patches
+from lsd.export.references import gtil_margins, library_margins, scipy_statistic
+from lsd.runtime import __version__
+from lsd.runtime.bands import BAND_NAMES
+from lsd.runtime.chain import Chain
+from lsd.runtime.features.sets import named_statistics
+from lsd.runtime.forest.compiled import CompiledForest
+from lsd.runtime.forest.table import ForestTable
+from lsd.runtime.manifest import Configuration
+from lsd.runtime.parity import COMPILED_MARGIN_ABSOLUTE, TABLE_MARGIN_ABSOLUTE, StageResult, compare
+
+ADVERSARIAL_ROWS = 3_000  # a member; DESIGN: flips are counted on at least as many
+GTIL_ROWS = 1_000  # GTIL is slow: a sample of the same rows
+COMPILED_ROWS = 1_000
+
+STATISTIC_RELATIVE = 1e-9  # float64 sums of 4,096 values in another order than scipy's
+# GTIL adds LightGBM's float64 leaves in tree order too, XGBoost's float32 leaves before the base score
+GTIL_ABSOLUTE = {"lightgbm": 0.0, "xgboost": 1e-4}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one member is checked with. treelite: its Treelite model. rows: float32 (n, feature) of the training data."""
+
+    library: str
+    model_path: Path
+    treelite: Any
+    forest: ForestTable
+    rows: NDArray[np.float32]
+    compiled: CompiledForest | None
+
+
+def certify(chain: Chain, evidence: dict[str, Evidence], seed: int = 0) -> list[StageResult]:
+    """Compare every stage of every configuration with its reference.
+
+    Args:
+        chain: of the bundle to be, with the table backend.
+        evidence: member -> what to check it with.
+        seed: of the adversarial rows.
+    """
+    results = []
+    names, pixels = golden_patches()
+    assert len(names) == len(pixels)
+    for configuration in chain.manifest.configurations:
+        results.append(_statistics(chain, configuration, pixels))
+        library: dict[str, NDArray[np.floating]] = {}
+        ours: dict[str, NDArray[np.floating]] = {}
+        for member in configuration.members:
+            proof = evidence[member]
+            hard = adversarial_rows(proof.forest, proof.rows, ADVERSARIAL_ROWS, seed)
+            rows = np.concatenate([proof.rows, hard])
+            library[member] = library_margins(proof.model_path, proof.library, rows)
+            ours[member] = chain.forests[member].margins(rows)
+            results += _member(configuration.name, member, proof, rows, ours[member], library[member])
+        results.append(
+            compare(
+                configuration.name,
+                "probability: table against the libraries",
+                chain.probabilities(configuration, ours),
+                chain.probabilities(configuration, library),
+                0.0,
+                threshold=configuration.threshold,
+            )
+        )
+    return results
+
+
+def _statistics(chain: Chain, configuration: Configuration, pixels: NDArray[np.float32]) -> StageResult:
+    names = sorted({name for one in chain.feature_sets(configuration).values() for name in one.statistics})
+    found = named_statistics(pixels, BAND_NAMES, names)
+    ours = np.stack([found[name] for name in names], axis=1)
+    reference = np.array([[scipy_statistic(patch, BAND_NAMES, name) for name in names] for patch in pixels])
+    stage = "statistics before rounding: ours against scipy, golden patches"
+    return compare(configuration.name, stage, ours, reference, STATISTIC_RELATIVE, relative=True)
+
+
+def _member(
+    configuration: str,
+    member: str,
+    proof: Evidence,
+    rows: NDArray[np.float32],
+    ours: NDArray[np.floating],
+    library: NDArray[np.floating],
+) -> list[StageResult]:
+    stage = f"margins of {member}: table against {proof.library}, training and adversarial rows"
+    results = [compare(configuration, stage, ours, library, TABLE_MARGIN_ABSOLUTE)]
+    sample = np.linspace(0, len(rows) - 1, min(GTIL_ROWS, len(rows)), dtype=int)
+    gtil = gtil_margins(proof.treelite, proof.library, rows[sample])
+    stage = f"margins of {member}: table against GTIL, a sample of these rows"
+    results.append(compare(configuration, stage, ours[sample], gtil, GTIL_ABSOLUTE[proof.library]))
+    if proof.compiled is not None:
+        sample = np.linspace(0, len(rows) - 1, min(COMPILED_ROWS, len(rows)), dtype=int)
+        stage = f"margins of {member}: compiled C against {proof.library}, a sample of these rows"
+        found = proof.compiled.margins(rows[sample])
+        tolerance = 0.0 if proof.library == "lightgbm" else COMPILED_MARGIN_ABSOLUTE
+        results.append(compare(configuration, stage, found, library[sample], tolerance))
+    return results
+
+
+def certificate_bytes(results: list[StageResult], evidence: dict[str, Evidence]) -> bytes:
+    """The file certificate.json: stages, inputs, versions and the kind of machine (no name, no clock)."""
+    names, _ = golden_patches()
+    packages = ("numpy", "scipy", "treelite", "lightgbm", "xgboost-cpu", "xgboost", "tl2cgen")
+    document = {
+        "schema_version": 1,
+        "passed": all(result.passed for result in results),
+        "stages": [result.to_json() for result in results],
+        "inputs": {
+            "golden_patches": names,
+            "training_rows": {member: len(proof.rows) for member, proof in evidence.items()},
+            "adversarial_rows_per_member": ADVERSARIAL_ROWS,
+        },
+        "versions": {"lsd-edge": __version__, "python": platform.python_version(), **_installed(packages)},
+        "machine": {"system": platform.system(), "architecture": platform.machine()},
+    }
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,126 @@
+"""Members combined into an answer: the valid bands of a patch choose the configuration, its forests give a probability.
+
+An absent modality is never filled: a configuration answers only where all its bands are valid enough, and where none
+does the patch is "not scored".
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bundle import Bundle
+from lsd.runtime.errors import BackendError
+from lsd.runtime.features.sets import FeatureSet, named_statistics
+from lsd.runtime.forest.compiled import CompiledForest
+from lsd.runtime.forest.walk import TableWalk
+from lsd.runtime.manifest import Configuration
+from lsd.runtime.patches import PatchBatch
+from lsd.runtime.scores import NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TOO_FEW_VALID_PIXELS, Scores
+
+Backend = Literal["table", "compiled"]
+Array = NDArray[np.float64]
+
+
+class Forest(Protocol):
+    """What the chain needs of a forest backend."""
+
+    def margins(self, rows: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Log-odds (n,) of float32 (n, feature) rows; NaN is missing."""
+        ...
+
+
+def sigmoid(margin: NDArray[np.floating]) -> Array:
+    """Probability 1 / (1 + exp(-margin)) in float64; does not overflow."""
+    half: Array = 0.5 * np.asarray(margin, np.float64)
+    return 0.5 * (1.0 + np.tanh(half))
+
+
+class Chain:
+    """Scores patches with the forests of a bundle. Immutable after construction; threads may share it."""
+
+    def __init__(self, bundle: Bundle, backend: Backend = "table") -> None:
+        """Load every member with the backend asked for.
+
+        Raises:
+            BackendError: the bundle has no compiled forest for this machine.
+            BundleError: a forest table is malformed.
+        """
+        self.manifest = bundle.manifest
+        self.backend = backend
+        self.forests: dict[str, Forest] = {
+            member: _compiled(bundle, member) if backend == "compiled" else TableWalk(bundle.forest(member))
+            for member in bundle.manifest.members
+        }
+
+    def feature_sets(self, configuration: Configuration) -> dict[str, FeatureSet]:
+        """Member -> feature set of one configuration."""
+        members = self.manifest.members
+        return {key: self.manifest.feature_sets[members[key].feature_set] for key in configuration.members}
+
+    def features(
+        self, configuration: Configuration, pixels: NDArray[np.float32], bands: tuple[str, ...]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Member -> float32 (n, feature); statistics that members share are computed once."""
+        sets = self.feature_sets(configuration)
+        names = _without_repeats(name for one in sets.values() for name in one.statistics)
+        statistics = named_statistics(pixels, bands, names)
+        return {key: one.of_statistics(statistics) for key, one in sets.items()}
+
+    def probabilities(self, configuration: Configuration, margins: dict[str, NDArray[np.floating]]) -> Array:
+        """float64 (n,): calibrated weighted mean of the members' probabilities."""
+        members = zip(configuration.members, configuration.weights, strict=True)
+        mean = sum(weight * sigmoid(margins[member]) for member, weight in members)
+        return configuration.calibration.apply(np.asarray(mean, np.float64))
+
+    def score(self, batch: PatchBatch) -> Scores:
+        """Answer a batch; each patch's answer depends on its own pixels only.
+
+        Args:
+            batch: patches in canonical units, NaN where invalid; any subset of the bands.
+        Returns:
+            Scores in the order of the batch.
+        """
+        n = len(batch)
+        probability = np.full(n, np.nan)
+        decision = np.full(n, NOT_SCORED, np.uint8)
+        chosen = np.zeros(n, np.uint8)
+        valid = np.zeros(n, np.float32)
+        possible = False
+        for number, configuration in enumerate(self.manifest.configurations, start=1):
+            if not set(configuration.bands) <= set(batch.bands):
+                continue
+            possible = True
+            fraction = batch.valid_fraction(configuration.bands)
+            answers = (chosen == 0) & (fraction >= self.manifest.min_valid_fraction)
+            valid = np.where(answers, fraction, np.where(chosen == 0, np.maximum(valid, fraction), valid))
+            if answers.any():
+                features = self.features(configuration, batch.pixels[answers], batch.bands)
+                margins = {member: self.forests[member].margins(rows) for member, rows in features.items()}
+                p = self.probabilities(configuration, margins)
+                probability[answers] = p
+                decision[answers] = np.where(p > configuration.threshold, SLIDE, NO_SLIDE)
+                chosen[answers] = number
+        unanswered = TOO_FEW_VALID_PIXELS if possible else NO_CONFIGURATION
+        status = np.where(chosen > 0, SCORED, unanswered).astype(np.uint8)
+        return Scores(probability.astype(np.float32), decision, chosen, valid, status)
+
+
+def _compiled(bundle: Bundle, member: str) -> CompiledForest:
+    record, machine = bundle.manifest.members[member], platform.machine()
+    if machine not in record.compiled:
+        raise BackendError(
+            f"{bundle.path} holds no compiled forest of {member!r} for {machine} (found: "
+            f"{', '.join(record.compiled) or 'none'}); use --backend table, or export with lsd-export build --with-c"
+        )
+    columns = len(bundle.manifest.feature_sets[record.feature_set].features)
+    path = record.compiled[machine]
+    return CompiledForest(bundle.contents[path], record.library, columns, path)
+
+
+def _without_repeats(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

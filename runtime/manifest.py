@@ -1,0 +1,192 @@
+"""The manifest of a bundle: the one schema that export writes and the runtime reads. Plain JSON, no framework needed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, PATCH_SIZE_PX, in_order
+from lsd.runtime.calibration import Calibration
+from lsd.runtime.errors import BandError, BundleError
+from lsd.runtime.features.sets import FeatureSet
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MIN_VALID_FRACTION = 0.9  # METHOD: a patch with less is "not scored"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What the manifest promises about one file."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One forest. `compiled`: machine (as `platform.machine()` says) -> path of Treelite-compiled C, if exported."""
+
+    library: str
+    feature_set: str
+    table: str
+    trees: int
+    compiled: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One combination of bands and the forests trained for exactly these.
+
+    members: ids, their probabilities are averaged with `weights` (sum 1). threshold: positive is calibrated p > threshold.
+    prevalence: share of positives in the training data, which the probabilities assume. metrics: measured
+    out-of-fold, each {"value", "low", "high"} with a 95 % bootstrap interval.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    members: tuple[str, ...]
+    weights: tuple[float, ...]
+    calibration: Calibration
+    threshold: float
+    prevalence: float
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a runtime must know, in one document; configurations in order of preference."""
+
+    name: str
+    description: str
+    licence: str
+    synthetic: bool
+    lsd_version: str
+    min_valid_fraction: float
+    feature_sets: dict[str, FeatureSet]
+    members: dict[str, Member]
+    configurations: tuple[Configuration, ...]
+    training: dict[str, Any]
+    files: dict[str, FileRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, with the units of every band and the patch geometry spelled out."""
+        names = in_order(band for configuration in self.configurations for band in configuration.bands)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "description": self.description,
+            "licence": self.licence,
+            "synthetic": self.synthetic,
+            "lsd_version": self.lsd_version,
+            "patch": {"size_px": PATCH_SIZE_PX, "gsd_m": PATCH_GSD_M, "min_valid_fraction": self.min_valid_fraction},
+            "bands": [{"name": n, "unit": BY_NAME[n].unit, "modality": BY_NAME[n].modality} for n in names],
+            "feature_sets": {key: value.to_json() for key, value in self.feature_sets.items()},
+            "members": {key: asdict(value) for key, value in self.members.items()},
+            "configurations": [
+                {**vars(c), "calibration": c.calibration.to_json()} for c in self.configurations
+            ],
+            "training": self.training,
+            "files": {key: asdict(value) for key, value in sorted(self.files.items())},
+        }
+
+    def to_bytes(self) -> bytes:
+        """The file `manifest.json`; the same manifest gives the same bytes."""
+        return (json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n").encode()
+
+
+def manifest_from_bytes(data: bytes, where: str) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        data: content of `manifest.json`.
+        where: how messages call the bundle.
+    Raises:
+        BundleError: not JSON, another schema version, unknown or missing keys, or parts that do not fit together.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BundleError(f"{where}: {MANIFEST_NAME} is not JSON ({error}); export the bundle again") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{where}: manifest schema version is {version!r}, this lsd-edge reads {SCHEMA_VERSION}; "
+            "install the lsd-edge that wrote it, or export the bundle again"
+        )
+    try:
+        return _manifest(document, where)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, (BundleError, BandError)):
+            raise BundleError(f"{where}: {error}") from error
+        raise BundleError(f"{where}: manifest is malformed ({type(error).__name__}: {error})") from error
+
+
+Record = TypeVar("Record")
+
+
+def _record(kind: type[Record], stored: Mapping[str, Any], where: str) -> Record:
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    _refuse_unknown(set(stored), known, where)
+    missing = known - set(stored)
+    if missing:
+        raise BundleError(f"{where} lacks {', '.join(sorted(missing))}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+
+
+def _refuse_unknown(found: set[str], known: set[str], where: str) -> None:
+    for name in sorted(found - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        raise BundleError(f"{where} has the unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+
+
+def _manifest(document: dict[str, Any], where: str) -> Manifest:
+    plain = {"name", "description", "licence", "synthetic", "lsd_version", "training"}
+    known = plain | {"schema_version", "patch", "bands", "feature_sets", "members", "configurations", "files"}
+    _refuse_unknown(set(document), known, "manifest")
+    patch = document["patch"]
+    if (patch["size_px"], patch["gsd_m"]) != (PATCH_SIZE_PX, PATCH_GSD_M):
+        raise BundleError(
+            f"patches are {patch['size_px']} px at {patch['gsd_m']} m, expected {PATCH_SIZE_PX} px at {PATCH_GSD_M} m"
+        )
+    for band in document["bands"]:
+        ours = BY_NAME.get(band["name"])
+        if ours is None or ours.unit != band["unit"]:
+            raise BundleError(f"band {band['name']!r} in {band['unit']!r} is not a band of this version")
+    found = Manifest(
+        **{key: document[key] for key in plain},
+        min_valid_fraction=float(patch["min_valid_fraction"]),
+        feature_sets={key: FeatureSet.from_json(value) for key, value in document["feature_sets"].items()},
+        members={key: _record(Member, value, f"member {key!r}") for key, value in document["members"].items()},
+        configurations=tuple(
+            _record(Configuration, {**c, "calibration": Calibration.from_json(c["calibration"])}, "configuration")
+            for c in document["configurations"]
+        ),
+        files={key: _record(FileRecord, value, f"file {key!r}") for key, value in document["files"].items()},
+    )
+    _check_references(found)
+    return found
+
+
+def _check_references(manifest: Manifest) -> None:
+    for key, member in manifest.members.items():
+        if member.feature_set not in manifest.feature_sets:
+            raise BundleError(f"member {key!r} names the feature set {member.feature_set!r}, which is not there")
+        for path in (member.table, *member.compiled.values()):
+            if path not in manifest.files:
+                raise BundleError(f"member {key!r} names the file {path!r}, which is not listed")
+    if not manifest.configurations:
+        raise BundleError("the bundle holds no configuration")
+    for configuration in manifest.configurations:
+        in_order(configuration.bands)
+        if len(configuration.weights) != len(configuration.members) or not configuration.members:
+            raise BundleError(f"configuration {configuration.name!r}: weights and members differ in number")
+        for key in configuration.members:
+            if key not in manifest.members:
+                raise BundleError(f"configuration {configuration.name!r} names the member {key!r}, which is not there")
+            needed = manifest.feature_sets[manifest.members[key].feature_set].bands
+            if not set(needed) <= set(configuration.bands):
+                raise BundleError(f"configuration {configuration.name!r} lacks bands that its member {key!r} needs")

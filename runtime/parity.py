@@ -1,0 +1,130 @@
+"""Compare this machine with the reference outputs of the golden patches that travel in a bundle.
+
+golden.npz: `pixels` float32 (n, band, 64, 64), `bands`, `names` of the patches, and for each configuration c and member m
+`c/m/features`, `c/m/margins`, and `c/probability`, as the exporting machine's references gave them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bundle import Bundle
+from lsd.runtime.chain import Chain
+from lsd.runtime.errors import GateError
+
+# One table of tolerances, each with its reason
+FEATURE_RELATIVE = 1e-6  # sums of 4,096 float64 may be added in another order elsewhere: 1e-13, then one float32 rounding
+TABLE_MARGIN_ABSOLUTE = 0.0  # the same additions in the same order: equal bit for bit
+COMPILED_MARGIN_ABSOLUTE = 1e-4  # generated XGBoost code sums float32 in another order (measured up to 4.3e-5)
+PROBABILITY_ABSOLUTE = 1e-3  # a feature off by one float32 unit may cross a threshold in one tree
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage compared with its reference. max and p99_9: of the absolute (features: relative) error; nan_mismatches:
+    places where only one of both is NaN; flips: decisions that differ (probability stage only)."""
+
+    configuration: str
+    stage: str
+    values: int
+    max_error: float
+    p99_9_error: float
+    tolerance: float
+    nan_mismatches: int
+    flips: int
+
+    @property
+    def passed(self) -> bool:
+        """True if the error is within the tolerance and neither NaN nor a decision differs."""
+        return self.max_error <= self.tolerance and self.nan_mismatches == 0 and self.flips == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the certificate."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def compare(
+    configuration: str,
+    stage: str,
+    found: NDArray[np.floating],
+    reference: NDArray[np.floating],
+    tolerance: float,
+    relative: bool = False,
+    threshold: float | None = None,
+) -> StageResult:
+    """Compare two arrays of one shape; equal infinities count as equal.
+
+    Args:
+        relative: errors are divided by the magnitude of the reference, or by 1 where that is smaller.
+        threshold: if given, decisions `value > threshold` that differ are counted as flips.
+    """
+    a, b = np.asarray(found, np.float64), np.asarray(reference, np.float64)
+    both = ~np.isnan(a) & ~np.isnan(b)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        error = np.where(a == b, 0.0, np.abs(a - b) / (np.maximum(np.abs(b), 1.0) if relative else 1.0))[both]
+    flips = 0 if threshold is None else int(((a > threshold) != (b > threshold)).sum())
+    return StageResult(
+        configuration,
+        stage,
+        int(a.size),
+        float(error.max(initial=0.0)),
+        float(np.quantile(error, 0.999)) if error.size else 0.0,
+        tolerance,
+        int((np.isnan(a) != np.isnan(b)).sum()),
+        flips,
+    )
+
+
+def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
+    """Run every stage of every configuration on the golden patches.
+
+    Raises:
+        BundleError: golden.npz is missing.
+        GateError: it lacks a stage.
+    """
+    golden = bundle.golden()
+    margin_tolerance = TABLE_MARGIN_ABSOLUTE if chain.backend == "table" else COMPILED_MARGIN_ABSOLUTE
+    bands = tuple(str(band) for band in golden["bands"])
+    pixels = np.asarray(golden["pixels"], np.float32)
+    results = []
+    try:
+        for configuration in chain.manifest.configurations:
+            name = configuration.name
+            features = chain.features(configuration, pixels, bands)
+            for member, rows in features.items():
+                reference = golden[f"{name}/{member}/features"]
+                margins = chain.forests[member].margins(np.asarray(reference, np.float32))
+                stage = f"features {member}"
+                results.append(compare(name, stage, rows, _real(reference), FEATURE_RELATIVE, relative=True))
+                expected = _real(golden[f"{name}/{member}/margins"])
+                results.append(compare(name, f"margins {member}", margins, expected, margin_tolerance))
+            p = chain.probabilities(
+                configuration, {member: chain.forests[member].margins(rows) for member, rows in features.items()}
+            )
+            expected = _real(golden[f"{name}/probability"])
+            results.append(
+                compare(name, "probability", p, expected, PROBABILITY_ABSOLUTE, threshold=configuration.threshold)
+            )
+    except KeyError as error:
+        raise GateError(f"{bundle.path}: golden patches lack {error}; export the bundle again") from error
+    return results
+
+
+def require(results: list[StageResult], where: str) -> None:
+    """Raise GateError naming the worst stage unless all passed."""
+    failed = [result for result in results if not result.passed]
+    if failed:
+        worst = max(failed, key=lambda result: result.max_error)
+        raise GateError(
+            f"{where}: {len(failed)} of {len(results)} stages differ from the reference; {worst.configuration} "
+            f"{worst.stage}: error {worst.max_error:.3g} (at most {worst.tolerance:.3g}), {worst.nan_mismatches} NaN "
+            f"mismatches, {worst.flips} flips; do not use this bundle on this machine"
+        )
+
+
+def _real(stored: NDArray[np.generic]) -> NDArray[np.floating]:
+    return np.asarray(stored, np.float64)
