@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,13 +40,3 @@ def golden_outputs(chain: Chain) -> dict[str, NDArray[np.generic]]:
         arrays[f"{configuration.name}/probability"] = chain.probabilities(configuration, margins)
     return arrays
 
-
-def npz_bytes(arrays: dict[str, NDArray[np.generic]]) -> bytes:
-    """A compressed .npz without clock: the same arrays give the same bytes (numpy.savez stamps the time)."""
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            part = io.BytesIO()
-            np.lib.format.write_array(part, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), part.getvalue(), zipfile.ZIP_DEFLATED, 9)
-    return whole.getvalue()

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from lsd.runtime.errors import LsdError, OutputError
@@ -86,19 +86,23 @@ def folder_name(tile_id: str) -> str:
     return f"{kept}-{digest}" if kept else f"tile-{digest}"
 
 
-@contextmanager
-def tile_folder(out: Path, tile_id: str, overwrite: bool = False) -> Iterator[Path]:
-    """Folder for the products of one tile; it becomes `out / folder_name(tile_id)` when the block ends well.
+def tile_folder(out: Path, tile_id: str, overwrite: bool = False) -> AbstractContextManager[Path]:
+    """Folder for the products of one tile: `whole_folder` at `out / folder_name(tile_id)`."""
+    return whole_folder(out / folder_name(tile_id), overwrite)
 
-    Yields a hidden folder inside `out`. At the end its files and itself are forced to disk and it is renamed once. If
-    the block raises, it is removed. An older folder of the tile is replaced by two renames: should the machine stop
-    between them, the next `prepare_output` puts the older one back. One process at a time may write a tile.
+
+@contextmanager
+def whole_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder that appears under its name when the block ends well, or not at all.
+
+    Yields a hidden folder beside `final`. At the end its files and itself are forced to disk and it is renamed once. If
+    the block raises, it is removed. An older folder of that name is replaced by two renames: should the machine stop
+    between them, the next `prepare_output` or `whole_folder` puts the older one back. One process at a time may write it.
 
     Raises:
-        OutputError: the tile has products already and `overwrite` is False, or the disk refuses.
+        OutputError: `final` is there already and `overwrite` is False, or the disk refuses.
     """
-    name = folder_name(tile_id)
-    final, partial, aside = out / name, out / f".{name}.partial", out / f".{name}.aside"
+    partial, aside = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.aside")
     with _writing(final):
         _put_back(aside, final)
         if os.path.lexists(final) and not overwrite:

@@ -35,7 +35,7 @@ class Grid:
         square = t.b == 0 and t.d == 0 and t.a > 0 and abs(t.a + t.e) < 1e-6 * t.a
         return bool(square and self.crs.is_projected and abs(t.a / PATCH_GSD_M - 1.0) < 0.01)
 
-    # Plain arithmetic instead of Affine's operators: affine 2 (Python 3.10) knows only `*`, affine 3 deprecates it.
+    # Plain arithmetic instead of Affine's operators: affine 2 knows only `*`, affine 3 deprecates it.
     def ground(self, column: Any, row: Any) -> tuple[Any, Any]:
         """East and north in the CRS of a place given in pixels, (0, 0) being the outer corner; floats or arrays."""
         t = self.transform

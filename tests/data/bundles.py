@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from forests import random_forest
-from lsd.export.golden import golden_outputs, npz_bytes
+from lsd.export.golden import golden_outputs
 from lsd.export.write import bundle_in_memory, write_bundle
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.bundle import GOLDEN_NAME, Bundle
@@ -16,6 +16,7 @@ from lsd.runtime.chain import Chain
 from lsd.runtime.features.sets import FeatureSet, feature_set
 from lsd.runtime.forest.table import ForestTable, forest_to_bytes
 from lsd.runtime.manifest import Configuration, Manifest, Member
+from lsd.runtime.npz import npz_bytes
 from lsd.runtime.scores import Scores
 
 CONFIGURATIONS = {"all": BAND_NAMES, "optical": of_modality("optical")}

@@ -1,0 +1,94 @@
+"""One run: every tile of the sources scored and written, one bad tile never stopping the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lsd.runtime import __version__
+from lsd.runtime.bundle import Bundle
+from lsd.runtime.chain import Chain
+from lsd.runtime.commit import folder_name, tile_folder
+from lsd.runtime.errors import LsdError, OutputError, TileError
+from lsd.runtime.scoring import ScoringOptions, score_tile
+from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.geojson import write_detections
+from lsd.runtime.sinks.score_grid import write_score_grid
+from lsd.runtime.sinks.summary import TileResult, done_result, failed_result
+from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
+from lsd.runtime.stopwatch import Stopwatch
+from lsd.runtime.tiles import Tile
+
+PRODUCTS = {"detections": "detections.geojson", "scores": "scores.tif", "quicklook": "quicklook.png"}
+
+
+def context_of(bundle: Bundle) -> RunContext:
+    """What all products of a run say about the bundle."""
+    manifest = bundle.manifest
+    return RunContext(
+        bundle_name=manifest.name,
+        bundle_sha256=bundle.sha256,
+        configurations=tuple(configuration.name for configuration in manifest.configurations),
+        thresholds=tuple(configuration.threshold for configuration in manifest.configurations),
+        synthetic=manifest.synthetic,
+        version=__version__,
+        prevalence=manifest.configurations[0].prevalence,
+    )
+
+
+def run_tiles(
+    chain: Chain,
+    context: RunContext,
+    sources: Sequence[Path],
+    source_options: SourceOptions,
+    scoring_options: ScoringOptions,
+    out: Path,
+    overwrite: bool,
+    report: Callable[[TileResult], None],
+) -> None:
+    """Score every tile of the sources and write its products into a folder of its own in `out`.
+
+    Args:
+        chain: from the bundle that `context` describes.
+        out: existing, writable folder.
+        overwrite: replace the products of a tile that is there already.
+        report: called with the result of each tile as it ends, in source order.
+    Raises:
+        OutputError: the output cannot be written; tiles done before stay.
+        SourceError: a source does not exist or holds no tile.
+    """
+    taken: set[str] = set()
+    for found in tiles_of(sources, source_options):
+        stopwatch = Stopwatch()
+        try:
+            if isinstance(found, TileFailure):
+                raise found.error
+            folder = folder_name(found.id)
+            if folder in taken:
+                raise TileError(f"{found.id}: another tile of this run has the same name; give each its own run")
+            taken.add(folder)
+            scored = _score_and_write(found, chain, context, scoring_options, out, overwrite, stopwatch)
+            report(scored)
+        except OutputError:
+            raise
+        except LsdError as error:
+            report(failed_result(found.id, error, stopwatch.seconds))
+
+
+def _score_and_write(
+    tile: Tile,
+    chain: Chain,
+    context: RunContext,
+    options: ScoringOptions,
+    out: Path,
+    overwrite: bool,
+    stopwatch: Stopwatch,
+) -> TileResult:
+    with tile_folder(out, tile.id, overwrite) as folder:
+        scores, quicklook = score_tile(tile, chain, options, stopwatch)
+        with stopwatch.stage("write"):
+            write_detections(folder / PRODUCTS["detections"], tile, scores, context)
+            write_score_grid(folder / PRODUCTS["scores"], tile, scores, context)
+            quicklook.write(folder / PRODUCTS["quicklook"], scores)
+    products = {kind: f"{folder_name(tile.id)}/{name}" for kind, name in PRODUCTS.items()}
+    return done_result(tile, scores, context, products, stopwatch.seconds)

@@ -1,0 +1,146 @@
+"""Grids: the grid of a tile, and how each band of another grid comes onto it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.io import DatasetReader
+from rasterio.warp import transform, transform_bounds
+
+from lsd.runtime.bands import BY_NAME, PATCH_GSD_M
+from lsd.runtime.errors import TileError
+from lsd.runtime.ingest.raster import GDAL_ERRORS
+from lsd.runtime.tiles import Decision, Grid
+
+WGS84 = CRS.from_epsg(4326)
+# A degree of latitude is 110.6..111.7 km (WGS84 ellipsoid); pixels of 1e-4 degrees are 10 m products put on degrees.
+METRES_PER_DEGREE = 111_000.0
+GEOGRAPHIC_TOLERANCE = 0.25
+
+
+def grid_of(dataset: DatasetReader) -> Grid:
+    """Grid of an open raster.
+
+    Raises:
+        TileError: it has no CRS.
+    """
+    if dataset.crs is None:
+        path = Path(dataset.name)
+        if dataset.gcps[0]:
+            raise TileError(
+                f"{path} has ground control points but no CRS: Sentinel-1 GRD Level-1, or another raw product; "
+                "calibrate to sigma0 and geocode it first (e.g. SNAP: Calibration, Range-Doppler Terrain Correction)"
+            )
+        raise TileError(f"{path} has no CRS, so its place is unknown; set it with gdal_edit.py -a_srs EPSG:326xx")
+    return Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
+
+
+def centre_deg(path: Path, grid: Grid) -> tuple[float, float]:
+    """Longitude and latitude (WGS84, degrees) of the middle of a grid; path is for messages.
+
+    Raises:
+        TileError: the middle has no place on the ground.
+    """
+    x, y = grid.ground(grid.width_px / 2, grid.height_px / 2)
+    try:
+        (longitude,), (latitude,) = transform(grid.crs, WGS84, [x], [y])
+    except GDAL_ERRORS:
+        longitude = latitude = math.nan
+    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+        raise TileError(
+            f"{path}: the middle of the grid, {x:.8g} {y:.8g} in {_name(grid.crs)}, is nowhere on the ground; "
+            "correct the CRS or the transform"
+        )
+    return longitude, latitude
+
+
+def tile_grid(path: Path, reference: Grid) -> tuple[Grid, Decision | None]:
+    """The tile's grid from that of its reference band: itself if metric at 10 m, UTM at 10 m if in degrees.
+
+    Args:
+        path: file of the reference band, for messages.
+    Raises:
+        TileError: neither a metric 10 m north-up grid nor a north-up grid in degrees of about 10 m.
+    """
+    if reference.is_ten_metre and reference.crs.linear_units_factor[1] == 1 and not _is_web_mercator(reference.crs):
+        return reference, None
+    longitude, latitude = centre_deg(path, reference)
+    utm = _utm(longitude, latitude)
+    if not _is_ten_metre_in_degrees(reference, latitude):
+        t = reference.transform
+        raise TileError(
+            f"{path} is not on a metric north-up grid of {PATCH_GSD_M:g} m (found {_name(reference.crs)}, pixel "
+            f"{t.a:g} x {t.e:g}, rotation {t.b:g} {t.d:g}); reproject it: "
+            f"gdalwarp -t_srs {_name(utm)} -tr 10 10 -r bilinear (radar in linear power)"
+        )
+    bounds = transform_bounds(reference.crs, utm, *_bounds(reference))
+    left, top = (math.floor(bounds[0] / PATCH_GSD_M), math.ceil(bounds[3] / PATCH_GSD_M))
+    right, bottom = (math.ceil(bounds[2] / PATCH_GSD_M), math.floor(bounds[1] / PATCH_GSD_M))
+    origin = Affine(PATCH_GSD_M, 0, left * PATCH_GSD_M, 0, -PATCH_GSD_M, top * PATCH_GSD_M)
+    reason = f"{path.name} is in {_name(reference.crs)}; patches need metric pixels, so the UTM zone of its middle"
+    return Grid(utm, origin, right - left, top - bottom), Decision("grid", f"{_name(utm)} at {PATCH_GSD_M:g} m", reason)
+
+
+def refuse_disjoint(path: Path, grid: Grid, tile: Grid) -> None:
+    """Raise TileError if a band's grid does not overlap that of its tile."""
+    try:
+        left, bottom, right, top = transform_bounds(grid.crs, tile.crs, *_bounds(grid))
+    except GDAL_ERRORS as error:
+        raise TileError(f"{path} cannot be placed on the tile's grid ({_name(tile.crs)}): {error}") from error
+    tile_left, tile_bottom, tile_right, tile_top = _bounds(tile)
+    if not (left < tile_right and right > tile_left and bottom < tile_top and top > tile_bottom):
+        raise TileError(
+            f"{path} does not overlap the other bands of its tile: in {_name(tile.crs)} it covers {left:.0f} "
+            f"{bottom:.0f} {right:.0f} {top:.0f}, the tile {tile_left:.0f} {tile_bottom:.0f} {tile_right:.0f} "
+            f"{tile_top:.0f}; is it from another place?"
+        )
+
+
+def alignment(names: list[str], grid: Grid, tile: Grid) -> Decision:
+    """The note on bands that are resampled from their grid onto the tile's."""
+    how = "bilinear"
+    if any(BY_NAME[name].modality == "sar" for name in names):
+        how += " (radar levels in linear power)"
+    t = grid.transform
+    return Decision(
+        ", ".join(names),
+        f"aligned by {how}",
+        f"stored in {_name(grid.crs)}, pixel {t.a:g} x {-t.e:g}, origin {t.c:.10g} {t.f:.10g}",
+    )
+
+
+def _bounds(grid: Grid) -> tuple[float, float, float, float]:
+    """Left, bottom, right, top of the outline in the grid's CRS."""
+    corners = [grid.ground(x, y) for x in (0, grid.width_px) for y in (0, grid.height_px)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _is_ten_metre_in_degrees(grid: Grid, latitude_deg: float) -> bool:
+    """True if the pixel is about 10 m high and not wider; narrower is ordinary far from the equator."""
+    t = grid.transform
+    if not grid.crs.is_geographic or t.b != 0 or t.d != 0 or t.a <= 0 or t.e >= 0:
+        return False
+    height_m = -t.e * METRES_PER_DEGREE
+    width_m = t.a * METRES_PER_DEGREE * math.cos(math.radians(latitude_deg))
+    largest_m, smallest_m = PATCH_GSD_M * (1 + GEOGRAPHIC_TOLERANCE), PATCH_GSD_M * (1 - GEOGRAPHIC_TOLERANCE)
+    return bool(smallest_m <= height_m <= largest_m and width_m <= largest_m)
+
+
+def _is_web_mercator(crs: CRS) -> bool:
+    """Web Mercator's metre is a metre on the ground at the equator only."""
+    return bool(crs.to_epsg() == 3857)
+
+
+def _utm(longitude: float, latitude: float) -> CRS:
+    """The UTM zone of a place, without the exceptions of Norway and Svalbard."""
+    zone = min(int((longitude + 180) // 6) + 1, 60)
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def _name(crs: CRS) -> str:
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else "a CRS without EPSG code"

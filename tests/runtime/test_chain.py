@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundles import random_bundle, scores_equal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsd.export.adversarial import simulated_patches
+from lsd.runtime.bands import BAND_NAMES, of_modality
+from lsd.runtime.calibration import Calibration
+from lsd.runtime.chain import Chain, sigmoid
+from lsd.runtime.errors import BundleError
+from lsd.runtime.patches import PatchBatch
+from lsd.runtime.scores import NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TOO_FEW_VALID_PIXELS, Scores
+
+CHAIN = Chain(random_bundle())
+OPTICAL = of_modality("optical")
+
+
+def batch(pixels, bands=BAND_NAMES):
+    n = np.arange(len(pixels))
+    return PatchBatch(pixels, tuple(bands), n * 0, n)
+
+
+def test_the_valid_bands_choose_the_configuration():
+    pixels = simulated_patches(4, 1)
+    pixels[1, BAND_NAMES.index("asc_vh")] = np.nan  # a radar band away: optical answers
+    pixels[2, BAND_NAMES.index("red")] = np.nan  # an optical band away: nothing answers
+    pixels[3, 5, :4] = np.nan  # 6 % of one band away: still enough
+    found = CHAIN.score(batch(pixels))
+    assert found.configuration.tolist() == [1, 2, 0, 1]
+    assert found.status.tolist() == [SCORED, SCORED, TOO_FEW_VALID_PIXELS, SCORED]
+    assert found.decision[2] == NOT_SCORED and np.isnan(found.probability[2])
+    assert found.valid_fraction.tolist() == pytest.approx([1, 1, 0, 60 / 64])
+
+
+def test_an_absent_modality_is_never_filled():
+    """Optical alone gives the optical forest's answer, whatever else could have been put in the radar's place."""
+    pixels = simulated_patches(6, 2)
+    alone = CHAIN.score(batch(pixels[:, :4], OPTICAL))
+    holed = pixels.copy()
+    holed[:, 4:] = np.nan
+    assert alone.configuration.tolist() == [2] * 6
+    assert scores_equal(alone, CHAIN.score(batch(holed)))
+
+
+def test_no_configuration_for_radar_alone():
+    found = CHAIN.score(batch(simulated_patches(2, 3)[:, 4:], BAND_NAMES[4:]))
+    assert found.status.tolist() == [NO_CONFIGURATION] * 2
+    assert found.decision.tolist() == [NOT_SCORED] * 2
+
+
+def test_the_limit_of_validity_is_nine_tenths_of_pixels_valid_in_all_bands():
+    pixels = simulated_patches(2, 4)[:, :4]
+    flat = pixels.reshape(2, 4, -1)
+    flat[0, 0, :205], flat[0, 1, 205:409] = np.nan, np.nan  # together 409 of 4,096: 90.01 % valid
+    flat[1, 0, :205], flat[1, 1, 205:410] = np.nan, np.nan  # one pixel more: 89.99 %
+    assert CHAIN.score(batch(pixels, OPTICAL)).status.tolist() == [SCORED, TOO_FEW_VALID_PIXELS]
+
+
+def test_positive_is_above_the_threshold_not_at_it():
+    pixels = simulated_patches(8, 5)
+    p = CHAIN.score(batch(pixels)).probability
+    configuration = CHAIN.manifest.configurations[0]
+    features = CHAIN.features(configuration, pixels, BAND_NAMES)
+    margins = {member: CHAIN.forests[member].margins(rows) for member, rows in features.items()}
+    exact = CHAIN.probabilities(configuration, margins)
+    np.testing.assert_array_equal(exact.astype(np.float32), p)
+    try:
+        for threshold, expected in ((exact[3], NO_SLIDE), (np.nextafter(exact[3], 0), SLIDE)):
+            object.__setattr__(configuration, "threshold", threshold)
+            assert CHAIN.score(batch(pixels)).decision[3] == expected
+    finally:
+        object.__setattr__(configuration, "threshold", 0.5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 1000))
+def test_answers_do_not_depend_on_batch_size_or_band_order(cut, seed):
+    pixels = simulated_patches(12, seed)
+    pixels[seed % 12, 6] = np.nan
+    together = CHAIN.score(batch(pixels))
+    parts = [CHAIN.score(batch(part)) for part in (pixels[:cut], pixels[cut:]) if len(part)]
+    joined = Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(together)))
+    assert scores_equal(together, joined)
+    assert scores_equal(together, CHAIN.score(batch(pixels[:, ::-1].copy(), BAND_NAMES[::-1])))
+
+
+def test_sigmoid_does_not_overflow():
+    np.testing.assert_allclose(sigmoid(np.array([-800.0, -2, 0, 2, 800])), [0, 1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2), 1])
+
+
+def test_calibration_is_monotone_keeps_nan_and_survives_json():
+    p = np.array([0.0, 0.2, 0.5, 0.9, 1.0, np.nan])
+    for one in (
+        Calibration("none"),
+        Calibration("platt", (1.5, -0.3)),
+        Calibration("isotonic", (0.1, 0.0, 0.4, 0.3, 0.8, 1.0)),
+    ):
+        found = one.apply(p)
+        assert (np.diff(found[:5]) >= 0).all() and np.isnan(found[5])
+        assert ((found[:5] >= 0) & (found[:5] <= 1)).all()
+        assert Calibration.from_json(one.to_json()) == one
+    assert Calibration("platt", (1.0, 0.0)).apply(p[:5]) == pytest.approx(p[:5], abs=1e-9)
+    assert Calibration("isotonic", (0.1, 0.0, 0.5, 0.4)).apply(np.array([0.3]))[0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [("magic", ()), ("platt", (1.0,)), ("platt", (-1.0, 0.0)), ("isotonic", (0.1, 0.5, 0.2, 0.4)), ("none", (1.0,))],
+)
+def test_calibration_that_is_no_monotone_map_is_refused(method, parameters):
+    with pytest.raises(BundleError, match="is not a monotone map"):
+        Calibration(method, parameters)

@@ -1,0 +1,125 @@
+"""lsd-train forest: one configuration of forests, from a feature table or from labelled patches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
+from lsd.runtime.errors import ConfigurationError, UsageError
+
+
+@dataclass(frozen=True)
+class ForestOptions:
+    """Everything that steers the training of one configuration; keys of --config.
+
+    bands: `all`, `optical`, `sar`, or names separated by commas. name: of the configuration, by default that of `bands`.
+    recipe: name or .json file. jobs: threads of the library. data_name, licence, synthetic: go into the model card.
+    """
+
+    recipe: str = "default"
+    bands: str = "all"
+    name: str | None = None
+    folds: int = 5
+    seed: int = 42
+    jobs: int = 1
+    data_name: str = "not stated"
+    licence: str = "not stated"
+    synthetic: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or self.jobs < 1 or self.seed < 0:
+            raise ConfigurationError(
+                f"expected folds >= 2, jobs >= 1 and seed >= 0, found {self.folds}, {self.jobs} and {self.seed}"
+            )
+
+
+GROUPS = {"all": ("optical", "sar", "sar_diff"), "optical": ("optical",), "sar": ("sar", "sar_diff")}
+
+
+@click.command(cls=LsdCommand, context_settings={"max_content_width": 100})
+@click.option("--table", type=click.Path(path_type=Path), help="Feature table: CSV or CSV.gz with ID, label and statistics.")
+@click.option("--patches", type=click.Path(path_type=Path), help="Folder of ID.npy patches (64, 64, 12); needs --labels.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV with ID and label of the patches.")
+@click.option("--recipe", help="Name of a recipe, or a .json file.  [default: default]")
+@click.option("--bands", help="all, optical, sar, or band names separated by commas.  [default: all]")
+@click.option("--name", help="Name of the configuration.  [default: as --bands]")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option("--folds", type=int, help="Number of folds.  [default: 5]")
+@click.option("--seed", type=int, help="Of folds and forests.  [default: 42]")
+@click.option("--jobs", type=int, help="Threads; small fits are fastest with one.  [default: 1]")
+@click.option("--data-name", help="What the data are called in the model card.")
+@click.option("--licence", help="Licence of the data, for the model card.")
+@click.option("--synthetic", is_flag=True, default=None, help="The data are made up: recorded, and said by every product.")
+@click.option("--overwrite", is_flag=True, default=None, help="Replace a run folder that is there already.")
+@click.option("--config", type=click.Path(path_type=Path), help="JSON file with these options; flags win.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON instead of a table.")
+@progress_option
+@verbosity_options
+def forest(
+    table: Path | None,
+    patches: Path | None,
+    labels: Path | None,
+    output: Path,
+    config: Path | None,
+    as_json: bool,
+    progress: Any,
+    verbose: int,
+    quiet: int,
+    **flags: Any,
+) -> None:
+    """Train the forests of one configuration, from --table or from --patches with --labels.
+
+    Leaves a run folder: models fitted on all samples, out-of-fold predictions, calibration and threshold, a report with
+    intervals by K-fold and by left-out clusters, and a page of plots. lsd-export build makes a bundle of run folders.
+    """
+    from lsd.runtime.bands import match, in_order, of_modality
+    from lsd.runtime.commit import prepare_output, whole_folder
+    from lsd.runtime.progress import Progress
+    from lsd.train.configuration import REFERENCE_STATISTICS, feature_sets_of, fits_of, train_configuration
+    from lsd.train.patches import read_patches
+    from lsd.train.plots import write_plots
+    from lsd.train.recipe import read_recipe
+    from lsd.train.run import PLOTS_NAME
+    from lsd.train.save import json_bytes, save_run
+    from lsd.train.summary import table_of
+    from lsd.train.table import read_table
+
+    started_s = time.perf_counter()
+    set_verbosity(verbose, quiet)
+    options = options_from(ForestOptions, config, flags)
+    if (table is None) == (patches is None) or (patches is None) != (labels is None):
+        raise UsageError("give either --table FILE, or --patches DIR with --labels CSV")
+    group = GROUPS.get(options.bands)
+    names = of_modality(*group) if group else in_order(match([name.strip() for name in options.bands.split(",")]))  # type: ignore[arg-type]
+    configuration = options.name or (options.bands if group else "+".join(names))
+    recipe = read_recipe(options.recipe)
+    needed = list(dict.fromkeys(name for one in feature_sets_of(recipe, names).values() for name in one.statistics))
+    mode = progress if quiet == 0 else "off"
+    if table is not None:
+        samples = read_table(table, needed, REFERENCE_STATISTICS)
+    else:
+        assert patches is not None and labels is not None
+        wanted = list(dict.fromkeys([*needed, *REFERENCE_STATISTICS]))
+        with Progress(mode) as shown:
+            samples = read_patches(patches, labels, wanted, lambda n: shown.advance(n, "patches read"))
+    prepare_output(output.parent)
+    with whole_folder(output, options.overwrite) as folder:
+        with Progress(mode, fits_of(recipe, options.folds)) as shown:
+            trained = train_configuration(
+                samples, recipe, names, options.folds, options.seed, options.jobs, lambda: shown.advance(1, "forests fitted")
+            )
+        data = {"name": options.data_name, "licence": options.licence, "synthetic": options.synthetic}
+        save_run(folder, configuration, names, samples, recipe, trained, data, options.folds, options.seed)
+        write_plots(folder / PLOTS_NAME, trained, samples.labels, f"{configuration}: {recipe.name} on {samples.source}")
+    if as_json:
+        click.echo(json_bytes({**trained.report, "options": asdict(options)}).decode(), nl=False)
+    else:
+        click.echo(table_of(trained, configuration, recipe.name))
+        click.echo(f"run folder: {output}")
+    click.echo(f"DONE | Runtime: {time.perf_counter() - started_s:.1f} s | {len(samples)} samples", err=True)

@@ -1,0 +1,136 @@
+"""Train one configuration: out-of-fold predictions, calibration, threshold, metrics, and the forests fitted on all samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.bands import BAND_NAMES
+from lsd.runtime.calibration import Calibration
+from lsd.runtime.features.sets import FeatureSet, feature_set
+from lsd.train.calibrate import Nested, best_threshold, choose_calibration, nested
+from lsd.train.crossvalidate import combined, out_of_fold
+from lsd.train.folds import both_classes_in_training, clusters, group_folds, k_folds
+from lsd.train.forests import FittedForest, fit
+from lsd.train.metrics import evaluate, is_open_sea
+from lsd.train.recipe import Recipe
+from lsd.train.samples import Samples
+
+SEA_STATISTIC = "desc_vh_mean"
+# read where they are there, whatever the bands of the configuration: they tell land from sea, and clusters of ground
+REFERENCE_STATISTICS = tuple(f"{band}_mean" for band in BAND_NAMES)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything a run folder holds, before it is written. member_sets: member -> name of its feature set."""
+
+    feature_sets: dict[str, FeatureSet]
+    member_sets: dict[str, str]
+    matrices: dict[str, NDArray[np.float32]]
+    fold: NDArray[np.int8]
+    member_oof: dict[str, NDArray[np.float64]]
+    mean_oof: NDArray[np.float64]
+    nested: Nested
+    calibration: Calibration
+    threshold: float
+    forests: dict[str, FittedForest]
+    report: dict[str, Any]
+
+
+def feature_sets_of(recipe: Recipe, bands: tuple[str, ...]) -> dict[str, FeatureSet]:
+    """Feature set name -> the set over these bands, for every member of a recipe."""
+    return {member.feature_set: feature_set(member.feature_set, bands) for member in recipe.members}
+
+
+def fits_of(recipe: Recipe, folds: int) -> int:
+    """Number of fits that `train_configuration` makes: by K-fold, by clusters, and the final ones."""
+    return len(recipe.members) * (2 * folds + 1)
+
+
+def train_configuration(
+    samples: Samples,
+    recipe: Recipe,
+    bands: tuple[str, ...],
+    folds: int,
+    seed: int,
+    threads: int = 1,
+    advance: Callable[[], object] = lambda: None,
+) -> Trained:
+    """Train and evaluate.
+
+    Args:
+        samples: with every statistic that the recipe needs for these bands.
+        folds, seed: of KFold(folds, shuffle, seed), which gives the out-of-fold predictions, and of the forests.
+        advance: called after each fit.
+    Raises:
+        TableError: too few samples, positives or clusters for the folds.
+    """
+    sets = feature_sets_of(recipe, bands)
+    matrices = {name: one.of_statistics(samples.statistics) for name, one in sets.items()}
+    labels = samples.labels
+    fold = k_folds(len(samples), folds, seed)
+    groups = clusters({name: samples.statistics[name] for name in REFERENCE_STATISTICS if name in samples.statistics})
+    group_fold = group_folds(groups, folds)
+    for one in (fold, group_fold):
+        both_classes_in_training(labels, one)
+
+    member_oof = out_of_fold(recipe, matrices, labels, fold, seed, threads, advance)
+    mean_oof = combined(recipe, member_oof)
+    cluster_oof = combined(recipe, out_of_fold(recipe, matrices, labels, group_fold, seed, threads, advance))
+    cut = nested(mean_oof, labels, fold)
+    calibration = choose_calibration(mean_oof, labels, fold)
+
+    forests = {}
+    for member in recipe.members:
+        forests[member.id] = fit(member, matrices[member.feature_set], labels, seed, threads)
+        advance()
+
+    land = ~is_open_sea(samples.statistics[SEA_STATISTIC]) if SEA_STATISTIC in samples.statistics else None
+    report = {
+        "note": (
+            "Out-of-fold: each sample predicted by forests that did not see it; the exported forests are fitted on all samples. "
+            "kfold: mean of the members' probabilities at .5. nested: calibrated and cut by what the other folds chose. "
+            "leave_cluster_out: whole clusters of similar ground held out, a proxy for a changed region, at .5."
+        ),
+        "clusters": len(np.unique(groups)),
+        "land": None if land is None else {"share": float(land.mean()), "positives": int(labels[land].sum())},
+        "kfold": _scopes(mean_oof, labels, land),
+        "nested": _scopes(cut.probability, labels, land, cut.decision),
+        "leave_cluster_out": _scopes(cluster_oof, labels, land),
+        "members": {name: evaluate(p, labels) for name, p in member_oof.items()},
+        "nested_choices": {"calibration": list(cut.methods), "threshold": list(cut.thresholds)},
+        "best_threshold_in_sample": best_threshold(mean_oof, labels),
+    }
+    return Trained(
+        feature_sets=sets,
+        member_sets={member.id: member.feature_set for member in recipe.members},
+        matrices=matrices,
+        fold=fold,
+        member_oof=member_oof,
+        mean_oof=mean_oof,
+        nested=cut,
+        calibration=calibration,
+        threshold=best_threshold(calibration.apply(mean_oof), labels),
+        forests=forests,
+        report=report,
+    )
+
+
+def _scopes(
+    probability: NDArray[np.float64],
+    labels: NDArray[np.int8],
+    land: NDArray[np.bool_] | None,
+    decision: NDArray[np.bool_] | None = None,
+) -> Mapping[str, Any]:
+    """Metrics of all samples and, where it is known and has both classes, of land alone."""
+    found = {"all": evaluate(probability, labels, decision=decision)}
+    if land is not None and 0 < labels[land].sum() < land.sum():
+        found["land"] = evaluate(
+            probability[land], labels[land], decision=None if decision is None else decision[land]
+        )
+    return found

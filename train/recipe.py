@@ -1,0 +1,110 @@
+"""Recipes: which forests make a configuration, with which features and settings. Data, one JSON file each."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lsd.runtime.errors import RecipeError
+from lsd.runtime.features.sets import SETS
+
+LIBRARIES = ("lightgbm", "xgboost")
+
+
+@dataclass(frozen=True)
+class MemberRecipe:
+    """One forest: `rounds` trees of `library` over `feature_set`, with the library's own parameter names."""
+
+    id: str
+    library: str
+    feature_set: str
+    rounds: int
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Forests whose probabilities are averaged. weights: one a member, sum 1; equal where the file gives none."""
+
+    name: str
+    description: str
+    members: tuple[MemberRecipe, ...]
+    weights: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved recipe, for the run folder."""
+        return asdict(self)
+
+
+def known_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("lsd.train").joinpath("recipes")
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """A recipe that comes with the package, by name, or one's own, by the path of a .json file.
+
+    Raises:
+        RecipeError: unknown name, unreadable file, unknown or missing keys, values out of range.
+    """
+    if name.endswith(".json"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RecipeError(f"{name}: cannot be read ({error.strerror})") from error
+    elif name in known_recipes():
+        text = resources.files("lsd.train").joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(
+            f"unknown recipe {name!r}{_nearest(name, known_recipes())} (known: {', '.join(known_recipes())}; or a .json file)"
+        )
+    try:
+        stored = json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"{name}: is not JSON ({error})") from error
+    return _recipe(stored, name)
+
+
+def _recipe(stored: Any, where: str) -> Recipe:
+    _check_keys(stored, {"name", "description", "members"}, {"weights"}, where)
+    if not isinstance(stored["members"], list) or not stored["members"]:
+        raise RecipeError(f"{where}: members must be a list of at least one forest")
+    members = tuple(_member(member, f"{where}: member {i}") for i, member in enumerate(stored["members"], start=1))
+    weights = stored.get("weights", [1 / len(members)] * len(members))
+    if len(weights) != len(members) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-9:
+        raise RecipeError(f"{where}: weights must be {len(members)} numbers >= 0 of sum 1, are {weights}")
+    if len({member.id for member in members}) != len(members):
+        raise RecipeError(f"{where}: two members have the same id")
+    return Recipe(stored["name"], stored["description"], members, tuple(float(weight) for weight in weights))
+
+
+def _member(stored: Any, where: str) -> MemberRecipe:
+    _check_keys(stored, {"id", "library", "feature_set", "rounds", "parameters"}, set(), where)
+    for key, known in (("library", LIBRARIES), ("feature_set", tuple(SETS))):
+        if stored[key] not in known:
+            raise RecipeError(f"{where}: {key} {stored[key]!r} is none of {', '.join(known)}")
+    if not isinstance(stored["rounds"], int) or stored["rounds"] < 1:
+        raise RecipeError(f"{where}: rounds must be a whole number >= 1, is {stored['rounds']!r}")
+    if not isinstance(stored["parameters"], dict):
+        raise RecipeError(f"{where}: parameters must be an object")
+    return MemberRecipe(**stored)
+
+
+def _check_keys(stored: Any, needed: set[str], optional: set[str], where: str) -> None:
+    if not isinstance(stored, dict):
+        raise RecipeError(f"{where}: expected a JSON object, found {type(stored).__name__}")
+    for key in sorted(set(stored) - needed - optional):
+        raise RecipeError(f"{where}: unknown key {key!r}{_nearest(key, sorted(needed | optional))}")
+    for key in sorted(needed - set(stored)):
+        raise RecipeError(f"{where}: lacks the key {key!r}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,108 @@
+"""The run folder: what lsd-train leaves and lsd-export reads. It explains itself: recipe, data, versions, metrics, models.
+
+    run.json       what was trained on what, calibration, threshold, headline metrics (schema version 1)
+    report.json    every metric with its interval; plots.png a page of plots
+    oof.csv        ID, label, fold, one column a member, their mean, the nested calibrated probability
+    models/        one file a member, fitted on all samples, in the library's own form
+    features.npz   float32 matrix of each feature set over all samples: lsd-export checks parity on these rows
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsd.runtime.calibration import Calibration
+from lsd.runtime.errors import RunFolderError
+from lsd.runtime.features.sets import FeatureSet
+
+SCHEMA_VERSION = 1
+RUN_NAME, REPORT_NAME, OOF_NAME, FEATURES_NAME, MODELS_NAME, PLOTS_NAME = (
+    "run.json",
+    "report.json",
+    "oof.csv",
+    "features.npz",
+    "models",
+    "plots.png",
+)
+
+
+@dataclass(frozen=True)
+class TrainedMember:
+    """One forest of a run. model: its file. feature_set: key of `Run.feature_sets`."""
+
+    id: str
+    library: str
+    feature_set: str
+    rounds: int
+    model: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read. rows: feature set -> float32 (n, feature). document: run.json as it stands."""
+
+    path: Path
+    configuration: str
+    bands: tuple[str, ...]
+    members: tuple[TrainedMember, ...]
+    weights: tuple[float, ...]
+    feature_sets: dict[str, FeatureSet]
+    calibration: Calibration
+    threshold: float
+    prevalence: float
+    rows: dict[str, NDArray[np.float32]]
+    document: dict[str, Any]
+
+
+def load_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        RunFolderError: no run folder, another schema version, a missing file or key.
+    """
+    file = path / RUN_NAME
+    if not file.is_file():
+        raise RunFolderError(f"{path}: no run folder ({RUN_NAME} is missing); lsd-train forest -o {path} makes one")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{path}: run schema version is {document['schema_version']!r}, this lsd-edge reads {SCHEMA_VERSION}; "
+                "train again with this version"
+            )
+        return _run(path, document)
+    except (KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+        raise RunFolderError(f"{path}: incomplete run ({type(error).__name__}: {error}); train it again") from error
+
+
+def _run(path: Path, document: dict[str, Any]) -> Run:
+    members = tuple(
+        TrainedMember(
+            member["id"], member["library"], member["feature_set"], member["rounds"], path / MODELS_NAME / member["model"]
+        )
+        for member in document["members"]
+    )
+    for member in members:
+        if not member.model.is_file():
+            raise RunFolderError(f"{path}: {member.model.name} is missing; train it again")
+    with np.load(path / FEATURES_NAME, allow_pickle=False) as stored:
+        rows = {name: np.asarray(stored[name], np.float32) for name in document["feature_sets"]}
+    return Run(
+        path=path,
+        configuration=document["configuration"],
+        bands=tuple(document["bands"]),
+        members=members,
+        weights=tuple(document["weights"]),
+        feature_sets={name: FeatureSet.from_json(value) for name, value in document["feature_sets"].items()},
+        calibration=Calibration.from_json(document["calibration"]),
+        threshold=float(document["threshold"]),
+        prevalence=float(document["data"]["positives"]) / float(document["data"]["samples"]),
+        rows=rows,
+        document=document,
+    )

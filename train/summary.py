@@ -1,0 +1,29 @@
+"""The metrics of a run as a small table to read."""
+
+from __future__ import annotations
+
+from lsd.train.configuration import Trained
+
+ROWS = {
+    ("kfold", "all"): "out of fold, p > .5",
+    ("kfold", "land"): "out of fold, p > .5, land",
+    ("nested", "all"): "calibrated and cut, nested",
+    ("nested", "land"): "calibrated and cut, land",
+    ("leave_cluster_out", "all"): "clusters left out, p > .5",
+    ("leave_cluster_out", "land"): "clusters left out, land",
+}
+COLUMNS = {"f1": "F1", "precision": "precision", "recall": "recall", "auc": "AUC", "average_precision": "AP", "ece": "ECE"}
+
+
+def table_of(trained: Trained, configuration: str, recipe: str) -> str:
+    """Aligned text: one line a way of evaluation, each metric with half the width of its 95 % interval."""
+    lines = [f"{configuration}, recipe {recipe}, threshold {trained.threshold:.4f}, calibration {trained.calibration.method}"]
+    width = max(map(len, ROWS.values()))
+    lines.append(" " * width + "".join(f"{title:>17}" for title in COLUMNS.values()))
+    for (way, scope), title in ROWS.items():
+        metrics = trained.report[way].get(scope)
+        if metrics is None:
+            continue
+        cells = (f"{m['value']:.4f} +-{(m['high'] - m['low']) / 2:.4f}" for m in (metrics[name] for name in COLUMNS))
+        lines.append(f"{title:<{width}}" + "".join(f"{cell:>17}" for cell in cells))
+    return "\n".join(lines)
