@@ -117,9 +117,8 @@ def _compiled(bundle: Bundle, member: str) -> CompiledForest:
             f"{bundle.path} holds no compiled forest of {member!r} for {machine} (found: "
             f"{', '.join(record.compiled) or 'none'}); use --backend table, or export with lsd-export build --with-c"
         )
-    columns = len(bundle.manifest.feature_sets[record.feature_set].features)
     path = record.compiled[machine]
-    return CompiledForest(bundle.contents[path], record.library, columns, path)
+    return CompiledForest(bundle.contents[path], record.library, path)
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:

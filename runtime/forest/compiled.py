@@ -25,7 +25,7 @@ class CompiledForest:
 
     name = "compiled"
 
-    def __init__(self, library: bytes, trained_with: str, n_features: int, name: str) -> None:
+    def __init__(self, library: bytes, trained_with: str, name: str) -> None:
         """Load `library`, whose hash the caller has checked: these very bytes are written to a private folder first.
 
         Raises:
@@ -33,7 +33,6 @@ class CompiledForest:
         """
         self._trained_with = trained_with
         self._value = np.float64 if trained_with == "lightgbm" else np.float32
-        self._n_features = n_features
         with tempfile.TemporaryDirectory(prefix="lsd-forest-") as folder:
             file = Path(folder) / "forest.so"
             file.write_bytes(library)

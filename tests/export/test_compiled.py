@@ -60,7 +60,7 @@ def test_compiled_for_this_machine_equals_the_table(trained, need_tool):
     need_tool("gcc")
     library, path, hard = trained
     code = compiled_forests(treelite_from_file(path, library), (MACHINE,))[MACHINE]
-    found = CompiledForest(code, library, hard.shape[1], "forest").margins(hard)
+    found = CompiledForest(code, library, "forest").margins(hard)
     table = TableWalk(forest_from_file(path, library)).margins(hard)
     if library == "lightgbm":
         np.testing.assert_array_equal(found, table)
@@ -102,7 +102,7 @@ def test_float32_features_avoid_the_doubles_that_generated_code_takes_for_missin
     booster = lightgbm.train(settings, lightgbm.Dataset(rows, labels), 5)
     booster.save_model(tmp_path / "forest.txt")
     code = compiled_forests(treelite_from_file(tmp_path / "forest.txt", "lightgbm"), (MACHINE,))[MACHINE]
-    compiled = CompiledForest(code, "lightgbm", 1, "forest")
+    compiled = CompiledForest(code, "lightgbm", "forest")
     unlucky = np.array([[0.3]])
     unlucky.view(np.uint64)[:] |= 0xFFFFFFFF
 
@@ -120,7 +120,7 @@ def test_float32_features_avoid_the_doubles_that_generated_code_takes_for_missin
 
 def test_a_library_that_is_none_is_refused():
     with pytest.raises(BackendError, match="forests/x.so cannot be loaded on this"):
-        CompiledForest(b"not a library", "lightgbm", 3, "forests/x.so")
+        CompiledForest(b"not a library", "lightgbm", "forests/x.so")
 
 
 def test_unknown_machine_is_refused(trained):

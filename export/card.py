@@ -1,0 +1,79 @@
+"""MODEL_CARD.md of a bundle: what it was trained on, how good it is and how sure that is, what it must not be used for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsd.runtime.manifest import Manifest
+
+METRICS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+    "precision_at_recall_0.8": "precision at recall .8",
+    "precision_at_recall_0.9": "precision at recall .9",
+    "precision_at_prevalence_0.02": "precision if 2 % of the patches hold slides",
+    "precision_at_prevalence_0.01": "precision if 1 % do",
+    "precision_at_prevalence_0.002": "precision if .2 % do",
+}
+WAYS = {
+    "kfold": "Out of fold, mean of the forests, p > .5",
+    "nested": "Out of fold, calibrated and cut by what the other folds chose: how the bundle decides",
+    "leave_cluster_out": "Whole clusters of similar ground left out (a proxy for another region), p > .5",
+}
+LIMITS = """## What it must not be used for
+
+- To say that ground is safe. A patch without a detection is a patch where nothing was seen; unseen ground is marked as such.
+- To say that an event caused a slide: the optical bands are from after the event only, and old scars, quarries, river bars and fresh roads
+  look alike. Nor to map outlines or areas of slides: a detection is 41 ha of ground looked at.
+- As the only basis of a decision about people. Every detection is automatic and unvalidated.
+- On other inputs: Level-1C, terrain-flattened radar levels, another resolution, cloud. Clouds are not masked by this model.
+- At face value where slides are rare: probabilities assume the prevalence of the training data. The precision at 2, 1 and .2 % above shows
+  what that means in the field.
+"""
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card as Markdown, from the manifest alone."""
+    lines = [f"# {manifest.name}\n", f"{manifest.description}\n"]
+    if manifest.synthetic:
+        lines.append("**Trained on synthetic data: it tests machinery, its answers mean nothing on real ground.**\n")
+    lines.append(f"Licence of this bundle: {manifest.licence}. Written by lsd-edge {manifest.lsd_version}.\n")
+    for configuration in manifest.configurations:
+        training = manifest.training[configuration.name]
+        data = training["data"]
+        trees = sum(manifest.members[member].trees for member in configuration.members)
+        lines += [
+            f"## Configuration `{configuration.name}`\n",
+            f"- Bands: {', '.join(configuration.bands)}",
+            f"- Forests: {len(configuration.members)} of {trees} trees in all, recipe `{training['recipe']['name']}`",
+            f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a slide "
+            f"({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
+            f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
+            "- The forests here are fitted on all patches; the figures below come from forests that did not see the patch they judge.\n",
+        ]
+        for way, title in WAYS.items():
+            lines += [f"### {title}\n", *_table(configuration.metrics[way]), ""]
+    return "\n".join([*lines, LIMITS])
+
+
+def _table(scopes: dict[str, Any]) -> list[str]:
+    lines = ["| metric | " + " | ".join(_title(scope) for scope in scopes) + " |", "|---" * (1 + len(scopes)) + "|"]
+    for key, name in METRICS.items():
+        cells = (_cell(metrics[key]) for metrics in scopes.values())
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _title(scope: str) -> str:
+    return {"all": "all patches (95 % interval)", "land": "land only (95 % interval)"}[scope]
+
+
+def _cell(metric: dict[str, float | None]) -> str:
+    if metric["value"] is None:
+        return "not defined"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"

@@ -1,0 +1,1 @@
+"""Command lines of export; one command a file."""
