@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from lsd.export.cli.main import main as lsd_export
 from lsd.runtime.cli.run import main as lsd_run
 from lsd.train.cli.main import main as lsd_train

@@ -1,1 +1,1 @@
-"""From a training run to a bundle: Treelite import, canonical forests, compiled C, golden patches, certificate, gate."""
+"""From a training run to a bundle: Treelite import, canonical forests, compiled C, golden patches, certificate."""

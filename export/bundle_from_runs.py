@@ -51,7 +51,8 @@ def bundle_from_runs(
     Returns:
         the bundle, not yet written, and what the gate measured.
     Raises:
-        UsageError: two runs have the same name. BundleError: a forest cannot be converted. GateError: parity is not met.
+        UsageError: two runs have the same name, or one would never answer. BundleError: a forest cannot be converted.
+        GateError: parity is not met.
     """
     _check(runs)
     members: dict[str, Member] = {}
@@ -81,10 +82,11 @@ def _check(runs: Sequence[Run]) -> None:
             raise UsageError(f"two runs are configuration {name!r}; train one of them with another --name")
     for i, run in enumerate(runs):
         for later in runs[i + 1 :]:
-            if set(run.bands) < set(later.bands):
+            if set(run.bands) <= set(later.bands):
                 raise UsageError(
-                    f"configuration {run.configuration!r} stands before {later.configuration!r} and would always answer "
-                    "in its place, since its bands are among those; give the runs in order of preference"
+                    f"configuration {run.configuration!r} stands before {later.configuration!r} and would always "
+                    "answer in its place, since its bands are among those; give the runs in order of preference, "
+                    "those of more bands first"
                 )
 
 
@@ -102,7 +104,8 @@ def _converted(
         if machine == platform.machine():
             probe = CompiledForest(library, member.library, compiled[machine])
     record = Member(member.library, f"{run.configuration}-{member.feature_set}", table, forest.n_trees, compiled)
-    proof = Evidence(member.library, member.model, model, forest, run.rows[member.feature_set], probe)
+    features, rows = run.feature_sets[member.feature_set], run.rows[member.feature_set]
+    proof = Evidence(member.library, member.model, features, model, forest, rows, probe)
     return record, files, proof
 
 
@@ -129,9 +132,7 @@ def _manifest(runs: Sequence[Run], text: BundleText, members: dict[str, Member])
         synthetic=any(bool(run.document["data"]["synthetic"]) for run in runs),
         lsd_version=__version__,
         min_valid_fraction=MIN_VALID_FRACTION,
-        feature_sets={
-            f"{run.configuration}-{name}": one for run in runs for name, one in run.feature_sets.items()
-        },
+        feature_sets={f"{run.configuration}-{name}": one for run in runs for name, one in run.feature_sets.items()},
         members=members,
         configurations=configurations,
         training=training,

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a bundle: what it was trained on, how good it is and how sure that is, what it must not be used for."""
+"""MODEL_CARD.md of a bundle: what it was trained on, how good it is and how sure that is, what it is not for."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ WAYS = {
 }
 LIMITS = """## What it must not be used for
 
-- To say that ground is safe. A patch without a detection is a patch where nothing was seen; unseen ground is marked as such.
-- To say that an event caused a slide: the optical bands are from after the event only, and old scars, quarries, river bars and fresh roads
-  look alike. Nor to map outlines or areas of slides: a detection is 41 ha of ground looked at.
+- To say that ground is safe. A patch without a detection is a patch where nothing was seen; unseen ground is marked as
+  such.
+- To say that an event caused a slide: the optical bands are from after the event only, and old scars, quarries, river
+  bars and fresh roads look alike. Nor to map outlines or areas of slides: a detection is 41 ha of ground looked at.
 - As the only basis of a decision about people. Every detection is automatic and unvalidated.
-- On other inputs: Level-1C, terrain-flattened radar levels, another resolution, cloud. Clouds are not masked by this model.
-- At face value where slides are rare: probabilities assume the prevalence of the training data. The precision at 2, 1 and .2 % above shows
-  what that means in the field.
+- On other inputs: Level-1C, terrain-flattened radar levels, another resolution, cloud. Clouds are not masked by this
+  model.
+- At face value where slides are rare: probabilities assume the prevalence of the training data. The precision at 2, 1
+  and .2 % above shows what that means in the field.
 """
 
 
@@ -51,10 +53,11 @@ def model_card(manifest: Manifest) -> str:
             f"## Configuration `{configuration.name}`\n",
             f"- Bands: {', '.join(configuration.bands)}",
             f"- Forests: {len(configuration.members)} of {trees} trees in all, recipe `{training['recipe']['name']}`",
-            f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a slide "
-            f"({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
+            f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
+            f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
             f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
-            "- The forests here are fitted on all patches; the figures below come from forests that did not see the patch they judge.\n",
+            "- The forests here are fitted on all patches; the figures below come from forests that did not see the "
+            "patch they judge.\n",
         ]
         for way, title in WAYS.items():
             lines += [f"### {title}\n", *_table(configuration.metrics[way]), ""]

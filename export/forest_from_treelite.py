@@ -73,10 +73,15 @@ def forest_from_treelite(model: Any, library: str, base_margin: float) -> Forest
     header = model.get_header_accessor()
     link = str(header.get_field("postprocessor"))
     additive = int(header.get_field("average_tree_output")[0]) == 0 and float(header.get_field("sigmoid_alpha")[0]) == 1
-    if model.num_feature > MAX_FEATURES or link != "sigmoid" or not additive or list(header.get_field("num_class")) != [1]:
+    if (
+        model.num_feature > MAX_FEATURES
+        or link != "sigmoid"
+        or not additive
+        or list(header.get_field("num_class")) != [1]
+    ):
         raise BundleError(
-            f"forest with link {link!r}, classes {list(header.get_field('num_class'))} and {model.num_feature} features: "
-            f"expected an additive binary forest with a plain sigmoid and at most {MAX_FEATURES} features"
+            f"forest with link {link!r}, classes {list(header.get_field('num_class'))} and {model.num_feature} "
+            f"features: expected an additive binary forest with a plain sigmoid and at most {MAX_FEATURES} features"
         )
     accumulator = ACCUMULATORS[library]
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in _PARTS}

@@ -1,4 +1,4 @@
-"""Golden patches: inputs with the expected output of every stage, which travel in the bundle (see lsd.runtime.parity)."""
+"""Golden patches: inputs with the expected output of every stage, in the bundle (see lsd.runtime.parity)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def golden_patches() -> tuple[list[str], NDArray[np.float32]]:
 
 
 def golden_outputs(chain: Chain) -> dict[str, NDArray[np.generic]]:
-    """Every array of golden.npz, as the chain computes it here. The gate compares the same chain with the references."""
+    """Every array of golden.npz, as the chain computes it; the gate compares the same chain with the references."""
     names, pixels = golden_patches()
     arrays: dict[str, NDArray[np.generic]] = {
         "names": np.array(names),
@@ -39,4 +39,3 @@ def golden_outputs(chain: Chain) -> dict[str, NDArray[np.generic]]:
             arrays[f"{configuration.name}/{member}/margins"] = margins[member]
         arrays[f"{configuration.name}/probability"] = chain.probabilities(configuration, margins)
     return arrays
-

@@ -1,4 +1,4 @@
-"""Second opinions that the certificate is measured against: scipy's statistics, the libraries' own predictions, GTIL."""
+"""Second opinions, which the certificate is measured against: scipy's statistics, the libraries themselves, GTIL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def scipy_statistic(pixels: NDArray[np.float32], bands: Sequence[str], name: str
     channel, statistic = split(name)
 
     def band(wanted: str) -> NDArray[np.float64]:
-        return pixels[list(bands).index(wanted)].astype(np.float64)
+        values: NDArray[np.float64] = pixels[list(bands).index(wanted)].astype(np.float64)
+        return values
 
     if channel in INDEX_BY_NAME:
         index = INDEX_BY_NAME[channel]

@@ -37,7 +37,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Index:
-    """Ratio channel (numerator - denominator) / (numerator + denominator + epsilon) + offset of two bands' stored DN."""
+    """Ratio channel (numerator - denominator) / (numerator + denominator + epsilon) + offset of two bands' DN."""
 
     name: str
     numerator: str

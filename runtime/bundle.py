@@ -21,7 +21,7 @@ CERTIFICATE_NAME = "certificate.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. Every file in `contents` has the hash that the manifest states. Immutable; threads may share it.
+    """An opened bundle: every file in `contents` has the hash that the manifest states. Threads may share it.
 
     sha256: of manifest.json, which holds the hash of every other file: it names the whole bundle.
     """
@@ -32,7 +32,7 @@ class Bundle:
     contents: dict[str, bytes]
 
     def forest(self, member: str) -> ForestTable:
-        """The forest table of a member; raises BundleError if it is malformed or has other columns than its features."""
+        """The forest of a member; raises BundleError if it is malformed or has other columns than its features."""
         record = self.manifest.members[member]
         forest = forest_from_bytes(self.contents[record.table], f"{self.path}: {record.table}")
         columns = len(self.manifest.feature_sets[record.feature_set].features)

@@ -86,27 +86,34 @@ def folder_name(tile_id: str) -> str:
     return f"{kept}-{digest}" if kept else f"tile-{digest}"
 
 
-def tile_folder(out: Path, tile_id: str, overwrite: bool = False) -> AbstractContextManager[Path]:
+def tile_folder(
+    out: Path, tile_id: str, overwrite: bool = False, marker: str | None = None
+) -> AbstractContextManager[Path]:
     """Folder for the products of one tile: `whole_folder` at `out / folder_name(tile_id)`."""
-    return whole_folder(out / folder_name(tile_id), overwrite)
+    return whole_folder(out / folder_name(tile_id), overwrite, marker)
 
 
 @contextmanager
-def whole_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
+def whole_folder(final: Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
     """A folder that appears under its name when the block ends well, or not at all.
 
     Yields a hidden folder beside `final`. At the end its files and itself are forced to disk and it is renamed once. If
     the block raises, it is removed. An older folder of that name is replaced by two renames: should the machine stop
-    between them, the next `prepare_output` or `whole_folder` puts the older one back. One process at a time may write it.
+    between them, the next `prepare_output` or `whole_folder` puts the older one back. Only one process may write it.
 
+    Args:
+        marker: file by which an older folder is known as one of ours; another one that is not empty is never replaced.
     Raises:
-        OutputError: `final` is there already and `overwrite` is False, or the disk refuses.
+        OutputError: `final` is there already and `overwrite` is False, it is none of ours, or the disk refuses.
     """
+    final = final if final.name not in ("", "..") else final.resolve()
     partial, aside = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.aside")
     with _writing(final):
         _put_back(aside, final)
         if os.path.lexists(final) and not overwrite:
             raise OutputError(f"{final} is there already; give --overwrite to replace it or another folder with -o")
+        if marker and os.path.lexists(final) and not _is_ours(final, marker):
+            raise OutputError(f"{final} holds no {marker}, so it is not replaced; choose another folder with -o")
         _remove(partial)
         partial.mkdir()
     try:
@@ -117,6 +124,10 @@ def whole_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _is_ours(final: Path, marker: str) -> bool:
+    return final.is_dir() and ((final / marker).is_file() or next(final.iterdir(), None) is None)
 
 
 def _rename(partial: Path, final: Path, aside: Path, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: the one schema that export writes and the runtime reads. Plain JSON, no framework needed."""
+"""The manifest of a bundle: the one schema that export writes and the runtime reads, in plain JSON."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Member:
 class Configuration:
     """One combination of bands and the forests trained for exactly these.
 
-    members: ids, their probabilities are averaged with `weights` (sum 1). threshold: positive is calibrated p > threshold.
-    prevalence: share of positives in the training data, which the probabilities assume. metrics: measured
-    out-of-fold, each {"value", "low", "high"} with a 95 % bootstrap interval.
+    members: ids, their probabilities are averaged with `weights` (sum 1). threshold: positive is calibrated
+    p > threshold. prevalence: share of positives in the training data, which the probabilities assume. metrics:
+    measured out-of-fold, each {"value", "low", "high"} with a 95 % bootstrap interval.
     """
 
     name: str
@@ -86,9 +86,7 @@ class Manifest:
             "bands": [{"name": n, "unit": BY_NAME[n].unit, "modality": BY_NAME[n].modality} for n in names],
             "feature_sets": {key: value.to_json() for key, value in self.feature_sets.items()},
             "members": {key: asdict(value) for key, value in self.members.items()},
-            "configurations": [
-                {**vars(c), "calibration": c.calibration.to_json()} for c in self.configurations
-            ],
+            "configurations": [{**vars(c), "calibration": c.calibration.to_json()} for c in self.configurations],
             "training": self.training,
             "files": {key: asdict(value) for key, value in sorted(self.files.items())},
         }

@@ -1,7 +1,7 @@
 """Compare this machine with the reference outputs of the golden patches that travel in a bundle.
 
-golden.npz: `pixels` float32 (n, band, 64, 64), `bands`, `names` of the patches, and for each configuration c and member m
-`c/m/features`, `c/m/margins`, and `c/probability`, as the exporting machine's references gave them.
+golden.npz: `pixels` float32 (n, band, 64, 64), `bands`, `names` of the patches, and for each configuration c and member
+m `c/m/features`, `c/m/margins`, and `c/probability`, as the exporting machine gave them after its gate was passed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from lsd.runtime.chain import Chain
 from lsd.runtime.errors import GateError
 
 # One table of tolerances, each with its reason
-FEATURE_RELATIVE = 1e-6  # sums of 4,096 float64 may be added in another order elsewhere: 1e-13, then one float32 rounding
+FEATURE_RELATIVE = (
+    1e-6  # sums of 4,096 float64 may be added in another order elsewhere: 1e-13, then one float32 rounding
+)
 TABLE_MARGIN_ABSOLUTE = 0.0  # the same additions in the same order: equal bit for bit
 COMPILED_MARGIN_ABSOLUTE = 1e-4  # generated XGBoost code sums float32 in another order (measured up to 4.3e-5)
 PROBABILITY_ABSOLUTE = 1e-3  # a feature off by one float32 unit may cross a threshold in one tree
@@ -88,10 +90,10 @@ def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
     """
     golden = bundle.golden()
     margin_tolerance = TABLE_MARGIN_ABSOLUTE if chain.backend == "table" else COMPILED_MARGIN_ABSOLUTE
-    bands = tuple(str(band) for band in golden["bands"])
-    pixels = np.asarray(golden["pixels"], np.float32)
     results = []
     try:
+        bands = tuple(str(band) for band in golden["bands"])
+        pixels = np.asarray(golden["pixels"], np.float32)
         for configuration in chain.manifest.configurations:
             name = configuration.name
             features = chain.features(configuration, pixels, bands)

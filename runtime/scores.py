@@ -47,9 +47,9 @@ class TileScores:
         self.configuration = np.zeros(shape, np.uint8)
         self.valid_fraction = np.zeros(shape, np.float32)
         self.status = np.full(shape, TOO_FEW_VALID_PIXELS, np.uint8)
-        self.shifted = np.array(
-            [[grid.is_shifted(row, column) for column in range(shape[1])] for row in range(shape[0])], bool
-        )
+        down = np.array([grid.is_shifted(row, 0) for row in range(grid.rows)], bool)
+        across = np.array([grid.is_shifted(0, column) for column in range(grid.columns)], bool)
+        self.shifted = down[:, None] | across
 
     def put(self, batch: PatchBatch, scores: Scores) -> None:
         """Store the scores of a batch in the cells it came from."""

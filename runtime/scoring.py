@@ -25,9 +25,7 @@ class ScoringOptions:
     window_columns: int = 64
 
 
-def score_tile(
-    tile: Tile, chain: Chain, options: ScoringOptions, stopwatch: Stopwatch
-) -> tuple[TileScores, Quicklook]:
+def score_tile(tile: Tile, chain: Chain, options: ScoringOptions, stopwatch: Stopwatch) -> tuple[TileScores, Quicklook]:
     """Answers for every patch of the tile, and its picture as it was read.
 
     Raises:

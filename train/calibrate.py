@@ -1,4 +1,4 @@
-"""Choose and fit a calibration and a threshold from out-of-fold probabilities; nested, so that reported numbers are honest."""
+"""Calibration and threshold, chosen and fitted on out-of-fold probabilities; nested, so that reported numbers hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Labels = NDArray[np.int8]
 def fit_calibration(method: str, probability: Array, labels: Labels) -> Calibration:
     """A calibration of one method, fitted on these samples.
 
-    Platt: logistic regression on the log-odds, labels smoothed as in Platt (1999) by (n+ + 1) / (n+ + 2) and 1 / (n- + 2).
+    Platt: logistic regression on the log-odds, labels smoothed as in Platt (1999): (n+ + 1) / (n+ + 2), 1 / (n- + 2).
     Isotonic: least squares non-decreasing (pool adjacent violators), linear between its knots.
     """
     if method == "none":
@@ -51,7 +51,7 @@ def _platt(probability: Array, labels: Labels) -> tuple[float, float]:
 
 
 def log_loss(probability: Array, labels: Labels) -> float:
-    """Mean negative log-likelihood; probabilities are kept 1e-6 from 0 and 1, so that one isotonic 0 is not infinite."""
+    """Mean negative log-likelihood; probabilities are kept 1e-6 from 0 and 1: one isotonic 0 must not be infinite."""
     kept = np.clip(probability, 1e-6, 1 - 1e-6)
     return float(-np.mean(np.where(labels == 1, np.log(kept), np.log1p(-kept))))
 
@@ -82,7 +82,7 @@ def best_threshold(probability: Array, labels: Labels) -> float:
 
 @dataclass(frozen=True)
 class Nested:
-    """Calibrated probabilities and decisions in which no sample had a say about itself. methods, thresholds: by fold."""
+    """Calibrated probabilities and decisions in which no sample had a say about itself; methods, thresholds by fold."""
 
     probability: Array
     decision: NDArray[np.bool_]

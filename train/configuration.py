@@ -1,4 +1,4 @@
-"""Train one configuration: out-of-fold predictions, calibration, threshold, metrics, and the forests fitted on all samples."""
+"""Train one configuration: out-of-fold predictions, calibration, threshold, metrics, forests fitted on all samples."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ REFERENCE_STATISTICS = tuple(f"{band}_mean" for band in BAND_NAMES)
 
 @dataclass(frozen=True)
 class Trained:
-    """Everything a run folder holds, before it is written. member_sets: member -> name of its feature set."""
+    """Everything a run folder holds, before it is written.
+
+    member_oof, mean_oof: not calibrated, by `fold`. cluster_oof: as mean_oof with whole clusters left out, by
+    `cluster_fold`.
+    """
 
     feature_sets: dict[str, FeatureSet]
-    member_sets: dict[str, str]
     matrices: dict[str, NDArray[np.float32]]
     fold: NDArray[np.int8]
     member_oof: dict[str, NDArray[np.float64]]
     mean_oof: NDArray[np.float64]
+    cluster_fold: NDArray[np.int8]
+    cluster_oof: NDArray[np.float64]
     nested: Nested
     calibration: Calibration
     threshold: float
@@ -93,8 +98,9 @@ def train_configuration(
     land = ~is_open_sea(samples.statistics[SEA_STATISTIC]) if SEA_STATISTIC in samples.statistics else None
     report = {
         "note": (
-            "Out-of-fold: each sample predicted by forests that did not see it; the exported forests are fitted on all samples. "
-            "kfold: mean of the members' probabilities at .5. nested: calibrated and cut by what the other folds chose. "
+            "Out-of-fold: each sample predicted by forests that did not see it; the exported forests are fitted on all "
+            "samples. kfold: mean of the members' probabilities at .5. nested: calibrated and cut by what the other "
+            "folds chose (calibration by log loss, threshold by F1). "
             "leave_cluster_out: whole clusters of similar ground held out, a proxy for a changed region, at .5."
         ),
         "clusters": len(np.unique(groups)),
@@ -104,21 +110,33 @@ def train_configuration(
         "leave_cluster_out": _scopes(cluster_oof, labels, land),
         "members": {name: evaluate(p, labels) for name, p in member_oof.items()},
         "nested_choices": {"calibration": list(cut.methods), "threshold": list(cut.thresholds)},
+        "importance": importance(recipe, forests, sets),
         "best_threshold_in_sample": best_threshold(mean_oof, labels),
     }
     return Trained(
         feature_sets=sets,
-        member_sets={member.id: member.feature_set for member in recipe.members},
         matrices=matrices,
         fold=fold,
         member_oof=member_oof,
         mean_oof=mean_oof,
+        cluster_fold=group_fold,
+        cluster_oof=cluster_oof,
         nested=cut,
         calibration=calibration,
         threshold=best_threshold(calibration.apply(mean_oof), labels),
         forests=forests,
         report=report,
     )
+
+
+def importance(recipe: Recipe, forests: Mapping[str, FittedForest], sets: Mapping[str, FeatureSet]) -> dict[str, float]:
+    """Feature name -> share of the split gain, mean over the members by weight; all features, greatest first."""
+    gain: dict[str, float] = {}
+    for member, weight in zip(recipe.members, recipe.weights, strict=True):
+        names = sets[member.feature_set].names
+        for name, share in zip(names, forests[member.id].gains(len(names)), strict=True):
+            gain[name] = gain.get(name, 0.0) + weight * float(share)
+    return dict(sorted(gain.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _scopes(
@@ -130,7 +148,5 @@ def _scopes(
     """Metrics of all samples and, where it is known and has both classes, of land alone."""
     found = {"all": evaluate(probability, labels, decision=decision)}
     if land is not None and 0 < labels[land].sum() < land.sum():
-        found["land"] = evaluate(
-            probability[land], labels[land], decision=None if decision is None else decision[land]
-        )
+        found["land"] = evaluate(probability[land], labels[land], decision=None if decision is None else decision[land])
     return found

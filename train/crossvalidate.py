@@ -25,14 +25,14 @@ def out_of_fold(
     Args:
         matrices: feature set name -> float32 (n, feature).
         labels: (n,), 0 or 1.
-        fold: (n,), fold in which a sample is held out.
+        fold: (n,), fold in which a sample is held out; -1: never, its prediction stays NaN.
         seed: of the forests.
         advance: called after each fit.
     Returns:
         member -> float64 (n,).
     """
     found = {member.id: np.full(len(labels), np.nan) for member in recipe.members}
-    for number in np.unique(fold):
+    for number in np.unique(fold[fold >= 0]):
         held_out = fold == number
         for member in recipe.members:
             rows = matrices[member.feature_set]

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from lsd.runtime.errors import TableError
 
-CLUSTERS = 25  # proxies of regions: with it, plain trees lose what METHOD reports for a changed region (see docs/decisions.md)
+CLUSTERS = (
+    25  # proxies of regions: with it, plain trees lose what METHOD reports for a changed region (see docs/decisions.md)
+)
 CLUSTER_SEED = 0
 # what tells regions apart: the mean of every band at hand
 _CLUSTER_STATISTIC = "mean"

@@ -1,4 +1,4 @@
-"""Fit forests with the libraries. Deterministic for a seed; models are saved in the libraries' own text or UBJSON form."""
+"""Fit forests with the libraries. Deterministic for a seed; models are saved in the libraries' text or UBJSON form."""
 
 from __future__ import annotations
 

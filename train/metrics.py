@@ -1,7 +1,7 @@
 """Metrics of binary classification with bootstrap intervals.
 
-All are computed for all bootstrap samples at once: a sample is a vector of multinomial weights over the rows (B. Efron and
-R. Tibshirani, An Introduction to the Bootstrap, 1993: percentile interval, chapter 13).
+All are computed for all bootstrap samples at once: a sample is a vector of multinomial weights over the rows (B. Efron
+and R. Tibshirani, An Introduction to the Bootstrap, 1993: percentile interval, chapter 13).
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def is_open_sea(desc_vh_mean_db: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def evaluate(
-    probability: Array, labels: NDArray[np.int8], threshold: float = 0.5, seed: int = 0, decision: NDArray[np.bool_] | None = None
+    probability: Array,
+    labels: NDArray[np.int8],
+    threshold: float = 0.5,
+    seed: int = 0,
+    decision: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """All metrics as {"value", "low", "high"}, the last two a 95 % percentile interval over 1,000 bootstrap samples.
 
@@ -52,7 +56,8 @@ def evaluate(
     found: dict[str, Any] = {}
     for name, value in point.items():
         samples = np.concatenate([part[name] for part in parts])
-        low, high = np.nanquantile(samples, (0.025, 0.975))
+        defined = samples[~np.isnan(samples)]  # where nothing is called there is no precision
+        low, high = np.quantile(defined, (0.025, 0.975)) if len(defined) else (np.nan, np.nan)
         found[name] = {"value": float(value[0]), "low": float(low), "high": float(high)}
     return found
 

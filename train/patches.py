@@ -16,7 +16,7 @@ from lsd.train.samples import Samples, ids_and_labels, read_rows, sha256_of
 PATCHES_PER_BATCH = 64
 _SHAPE = (PATCH_SIZE_PX, PATCH_SIZE_PX, len(BAND_NAMES))
 _OPTICAL = [BAND_NAMES.index(name) for name in of_modality("optical")]
-_RADAR = [BAND_NAMES.index(name) for name in of_modality("sar")]
+_RADAR = [BAND_NAMES.index(name) for name in of_modality("sar", "sar_diff")]
 
 
 def read_patch(path: Path) -> NDArray[np.float32]:
@@ -25,7 +25,7 @@ def read_patch(path: Path) -> NDArray[np.float32]:
     Args:
         path: npy file, any float or integer type, (64, 64, 12) in band order, stored DN and dB.
     Returns:
-        float32 (12, 64, 64); NaN where all four optical bands are 0, or a radar level is 0 or not finite.
+        float32 (12, 64, 64); NaN where all four optical bands are 0, a radar band is 0, or a value is not finite.
     Raises:
         PatchFileError: missing, unreadable, pickled, or of another shape or type.
     """
@@ -37,7 +37,7 @@ def read_patch(path: Path) -> NDArray[np.float32]:
         raise PatchFileError(f"{path}: is {stored.dtype} {stored.shape}, expected numbers {_SHAPE} in band order")
     pixels = np.ascontiguousarray(stored.transpose(2, 0, 1)).astype(np.float32)
     pixels[~np.isfinite(pixels)] = np.nan
-    pixels[np.ix_(_OPTICAL)] = np.where((pixels[_OPTICAL] == 0).all(axis=0), np.nan, pixels[_OPTICAL])
+    pixels[_OPTICAL] = np.where((pixels[_OPTICAL] == 0).all(axis=0), np.nan, pixels[_OPTICAL])
     pixels[_RADAR] = np.where(pixels[_RADAR] == 0, np.nan, pixels[_RADAR])
     return pixels
 

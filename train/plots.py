@@ -32,22 +32,31 @@ def write_plots(path: Path, trained: Trained, labels: NDArray[np.int8], title: s
 
 
 def _precision_recall(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
-    order = np.argsort(-trained.mean_oof, kind="stable")
-    hits = np.cumsum(labels[order])
-    called = np.arange(1, len(order) + 1)
-    recall, precision = hits / hits[-1], hits / called
-    axis.plot(recall, precision, label=f"AP {trained.report['kfold']['all']['average_precision']['value']:.3f}")
-    at = int((trained.mean_oof > 0.5).sum()) - 1
-    if at >= 0:
-        axis.plot(recall[at], precision[at], "o", label="p > .5")
-    axis.axhline(labels.mean(), color="grey", linewidth=0.8, label="prevalence")
-    axis.set(title="Precision and recall, out of fold", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-    axis.legend()
+    curves = {
+        "kfold": ("out of fold", trained.mean_oof),
+        "leave_cluster_out": ("clusters left out", trained.cluster_oof),
+    }
+    for way, (name, probability) in curves.items():
+        order = np.argsort(-probability, kind="stable")
+        hits, called = np.cumsum(labels[order]), np.arange(1, len(order) + 1)
+        recall, precision = hits / hits[-1], hits / called
+        last_of_ties = np.append(np.diff(probability[order]) != 0, True)
+        average = trained.report[way]["all"]["average_precision"]["value"]
+        (line,) = axis.plot(recall[last_of_ties], precision[last_of_ties], label=f"{name}, AP {average:.3f}")
+        at = int((probability > 0.5).sum()) - 1
+        if at >= 0:
+            axis.plot(recall[at], precision[at], "o", color=line.get_color(), label="p > .5")
+    axis.axhline(labels.mean(), color="grey", linewidth=0.8, label="share of slides in the samples")
+    axis.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+    axis.legend(loc="lower left")
 
 
 def _reliability(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
     axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for name, probability in (("as the forests say", trained.mean_oof), ("calibrated, nested", trained.nested.probability)):
+    for name, probability in (
+        ("as the forests say", trained.mean_oof),
+        ("calibrated, nested", trained.nested.probability),
+    ):
         bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
         used = [number for number in range(ECE_BINS) if (bins == number).any()]
         mean = [probability[bins == number].mean() for number in used]
@@ -59,7 +68,10 @@ def _reliability(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
 
 def _threshold(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
     thresholds = np.linspace(0.02, 0.98, 97)
-    for name, probability in (("as the forests say", trained.mean_oof), ("calibrated, nested", trained.nested.probability)):
+    for name, probability in (
+        ("as the forests say", trained.mean_oof),
+        ("calibrated, nested", trained.nested.probability),
+    ):
         called = probability[None, :] > thresholds[:, None]
         hits = (called & (labels == 1)).sum(axis=1)
         axis.plot(thresholds, 2 * hits / (called.sum(axis=1) + labels.sum()), label=name)
@@ -69,12 +81,8 @@ def _threshold(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
 
 
 def _importance(axis: Any, trained: Trained) -> None:
-    gain: dict[str, float] = {}
-    for member, forest in trained.forests.items():
-        one = trained.feature_sets[trained.member_sets[member]]
-        for feature, value in zip(one.names, forest.gains(len(one.names)), strict=True):
-            gain[feature] = gain.get(feature, 0.0) + float(value) / len(trained.forests)
-    top = sorted(gain, key=lambda feature: -gain[feature])[:TOP_FEATURES][::-1]
+    gain = trained.report["importance"]
+    top = list(gain)[:TOP_FEATURES][::-1]
     axis.barh(top, [gain[feature] for feature in top])
     axis.tick_params(axis="y", labelsize=7)
-    axis.set(title=f"Share of split gain, first {len(top)}")
+    axis.set(title=f"Share of split gain, first {len(top)} of {len(gain)} features")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -13,7 +14,21 @@ from typing import Any
 from lsd.runtime.errors import RecipeError
 from lsd.runtime.features.sets import SETS
 
-LIBRARIES = ("lightgbm", "xgboost")
+# library -> parameters that a recipe may set, by the library's own names (lightgbm.readthedocs.io: Parameters;
+# xgboost.readthedocs.io: XGBoost Parameters); whatever changes the kind of model or its determinism is left out
+PARAMETERS = {
+    "lightgbm": (
+        "num_leaves", "max_depth", "max_bin", "learning_rate", "bagging_freq", "bagging_fraction", "feature_fraction",
+        "feature_fraction_bynode", "min_data_in_leaf", "min_sum_hessian_in_leaf", "min_gain_to_split", "lambda_l1",
+        "lambda_l2", "path_smooth", "extra_trees", "scale_pos_weight", "seed",
+    ),
+    "xgboost": (
+        "max_leaves", "max_depth", "max_bin", "learning_rate", "subsample", "colsample_bytree", "colsample_bylevel",
+        "colsample_bynode", "min_child_weight", "gamma", "alpha", "lambda", "max_delta_step", "grow_policy",
+        "scale_pos_weight", "seed",
+    ),
+}  # fmt: skip
+LIBRARIES = tuple(PARAMETERS)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ def read_recipe(name: str) -> Recipe:
         text = resources.files("lsd.train").joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
     else:
         raise RecipeError(
-            f"unknown recipe {name!r}{_nearest(name, known_recipes())} (known: {', '.join(known_recipes())}; or a .json file)"
+            f"unknown recipe {name!r}{_nearest(name, known_recipes())} "
+            f"(known: {', '.join(known_recipes())}; or a .json file)"
         )
     try:
         stored = json.loads(text)
@@ -77,7 +93,8 @@ def _recipe(stored: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: members must be a list of at least one forest")
     members = tuple(_member(member, f"{where}: member {i}") for i, member in enumerate(stored["members"], start=1))
     weights = stored.get("weights", [1 / len(members)] * len(members))
-    if len(weights) != len(members) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-9:
+    numbers = isinstance(weights, list) and all(_is_number(weight) and weight >= 0 for weight in weights)
+    if not numbers or len(weights) != len(members) or abs(sum(weights) - 1) > 1e-9:
         raise RecipeError(f"{where}: weights must be {len(members)} numbers >= 0 of sum 1, are {weights}")
     if len({member.id for member in members}) != len(members):
         raise RecipeError(f"{where}: two members have the same id")
@@ -86,14 +103,28 @@ def _recipe(stored: Any, where: str) -> Recipe:
 
 def _member(stored: Any, where: str) -> MemberRecipe:
     _check_keys(stored, {"id", "library", "feature_set", "rounds", "parameters"}, set(), where)
+    if not isinstance(stored["id"], str) or not re.fullmatch(r"\w[\w.+-]*", stored["id"]):
+        raise RecipeError(f"{where}: id must be letters, digits and _.+- (it names a file), is {stored['id']!r}")
     for key, known in (("library", LIBRARIES), ("feature_set", tuple(SETS))):
         if stored[key] not in known:
             raise RecipeError(f"{where}: {key} {stored[key]!r} is none of {', '.join(known)}")
-    if not isinstance(stored["rounds"], int) or stored["rounds"] < 1:
+    if type(stored["rounds"]) is not int or stored["rounds"] < 1:
         raise RecipeError(f"{where}: rounds must be a whole number >= 1, is {stored['rounds']!r}")
     if not isinstance(stored["parameters"], dict):
         raise RecipeError(f"{where}: parameters must be an object")
+    known_here = PARAMETERS[stored["library"]]
+    for key, value in stored["parameters"].items():
+        if key not in known_here:
+            raise RecipeError(
+                f"{where}: unknown {stored['library']} parameter {key!r}{_nearest(key, list(known_here))}"
+            )
+        if not isinstance(value, (bool, str)) and not _is_number(value):
+            raise RecipeError(f"{where}: parameter {key!r} must be a number, a word or true/false, is {value!r}")
     return MemberRecipe(**stored)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_keys(stored: Any, needed: set[str], optional: set[str], where: str) -> None:

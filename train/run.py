@@ -1,15 +1,18 @@
-"""The run folder: what lsd-train leaves and lsd-export reads. It explains itself: recipe, data, versions, metrics, models.
+"""The run folder: what lsd-train leaves and lsd-export reads; it explains itself.
 
-    run.json       what was trained on what, calibration, threshold, headline metrics (schema version 1)
-    report.json    every metric with its interval; plots.png a page of plots
-    oof.csv        ID, label, fold, one column a member, their mean, the nested calibrated probability
-    models/        one file a member, fitted on all samples, in the library's own form
-    features.npz   float32 matrix of each feature set over all samples: lsd-export checks parity on these rows
+run.json       what was trained on what, calibration, threshold, headline metrics (schema version 1)
+report.json    every metric with its interval; plots.png a page of plots
+oof.csv        ID, label, fold, one column a member, their mean, the nested calibrated probability; the fold by
+               clusters, and the mean of forests that saw nothing of the sample's cluster
+models/        one file a member, fitted on all samples, in the library's own form
+features.npz   float32 matrix of each feature set over all samples: lsd-export checks parity on these rows
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.calibration import Calibration
-from lsd.runtime.errors import RunFolderError
+from lsd.runtime.errors import LsdError, RunFolderError
 from lsd.runtime.features.sets import FeatureSet
 
 SCHEMA_VERSION = 1
@@ -77,14 +80,20 @@ def load_run(path: Path) -> Run:
                 "train again with this version"
             )
         return _run(path, document)
-    except (KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+    except LsdError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise RunFolderError(f"{path}: incomplete run ({type(error).__name__}: {error}); train it again") from error
 
 
 def _run(path: Path, document: dict[str, Any]) -> Run:
     members = tuple(
         TrainedMember(
-            member["id"], member["library"], member["feature_set"], member["rounds"], path / MODELS_NAME / member["model"]
+            member["id"],
+            member["library"],
+            member["feature_set"],
+            member["rounds"],
+            path / MODELS_NAME / member["model"],
         )
         for member in document["members"]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +47,18 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as lines:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.reader(lines) if row]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read ({error}); expected CSV in UTF-8, plain or .gz") from error
     if len(rows) < 2:
         raise TableError(f"{path}: holds no rows; expected a header line and one line a sample")
     header = rows[0]
     for name in ("ID", "label"):
         if header.count(name) != 1:
-            raise TableError(f"{path}: expected one column {name!r}, found {header.count(name)} among {len(header)} columns")
+            raise TableError(
+                f"{path}: expected one column {name!r}, found {header.count(name)} among {len(header)} columns"
+            )
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise TableError(f"{path}: line {number} has {len(row)} values, the header has {len(header)}")
@@ -78,7 +81,9 @@ def ids_and_labels(path: Path, header: list[str], rows: list[list[str]]) -> tupl
     labels = np.empty(len(rows), np.int8)
     for i, row in enumerate(rows):
         if row[label_at] not in ("0", "1", "0.0", "1.0"):
-            raise TableError(f"{path}: label of {row[id_at]!r} is {row[label_at]!r}, expected 0 (no slide) or 1 (slide)")
+            raise TableError(
+                f"{path}: label of {row[id_at]!r} is {row[label_at]!r}, expected 0 (no slide) or 1 (slide)"
+            )
         labels[i] = int(float(row[label_at]))
     if labels.min() == labels.max():
         raise TableError(f"{path}: all {len(labels)} labels are {labels[0]}; training needs both classes")

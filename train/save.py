@@ -1,7 +1,9 @@
-"""Write a run folder (layout: lsd.train.run). The same samples, recipe and seed give the same bytes: no clock, no host."""
+"""Write a run folder (layout: lsd.train.run). The same samples, recipe and seed give the same bytes: no clock."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import platform
@@ -9,11 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-
 from lsd.runtime import __version__
 from lsd.runtime.commit import write_bytes
-from lsd.train.configuration import Trained
 from lsd.runtime.npz import npz_bytes
+from lsd.train.configuration import Trained
 from lsd.train.recipe import Recipe
 from lsd.train.run import FEATURES_NAME, MODELS_NAME, OOF_NAME, REPORT_NAME, RUN_NAME, SCHEMA_VERSION
 from lsd.train.samples import Samples
@@ -84,12 +85,21 @@ def _finite(value: Any) -> Any:
 
 
 def _oof(samples: Samples, trained: Trained) -> str:
-    columns = {**trained.member_oof, "mean": trained.mean_oof, "calibrated": trained.nested.probability}
-    lines = [",".join(["ID", "label", "fold", *columns])]
-    for i, name in enumerate(samples.ids):
-        values = (repr(float(column[i])) for column in columns.values())
-        lines.append(",".join([name, str(samples.labels[i]), str(trained.fold[i]), *values]))
-    return "\n".join(lines) + "\n"
+    columns: dict[str, list[Any]] = {
+        "ID": list(samples.ids),
+        "label": samples.labels.tolist(),
+        "fold": trained.fold.tolist(),
+        **{member: p.tolist() for member, p in trained.member_oof.items()},
+        "mean": trained.mean_oof.tolist(),
+        "calibrated": trained.nested.probability.tolist(),
+        "cluster_fold": trained.cluster_fold.tolist(),
+        "cluster_mean": trained.cluster_oof.tolist(),
+    }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
 
 
 def _installed() -> dict[str, str]:
@@ -100,5 +110,3 @@ def _installed() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-

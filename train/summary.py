@@ -12,12 +12,21 @@ ROWS = {
     ("leave_cluster_out", "all"): "clusters left out, p > .5",
     ("leave_cluster_out", "land"): "clusters left out, land",
 }
-COLUMNS = {"f1": "F1", "precision": "precision", "recall": "recall", "auc": "AUC", "average_precision": "AP", "ece": "ECE"}
+COLUMNS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "auc": "AUC",
+    "average_precision": "AP",
+    "ece": "ECE",
+}
 
 
 def table_of(trained: Trained, configuration: str, recipe: str) -> str:
     """Aligned text: one line a way of evaluation, each metric with half the width of its 95 % interval."""
-    lines = [f"{configuration}, recipe {recipe}, threshold {trained.threshold:.4f}, calibration {trained.calibration.method}"]
+    lines = [
+        f"{configuration}, recipe {recipe}, threshold {trained.threshold:.4f}, calibration {trained.calibration.method}"
+    ]
     width = max(map(len, ROWS.values()))
     lines.append(" " * width + "".join(f"{title:>17}" for title in COLUMNS.values()))
     for (way, scope), title in ROWS.items():

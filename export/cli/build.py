@@ -14,9 +14,19 @@ from lsd.runtime.command import LsdCommand, set_verbosity, verbosity_options
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder to make.")
 @click.option("--name", help="Name of the bundle.  [default: that of the folder]")
-@click.option("--description", default="Landslide forests made with lsd-edge.", show_default=True, help="One sentence for the card.")
+@click.option(
+    "--description",
+    default="Landslide forests made with lsd-edge.",
+    show_default=True,
+    help="One sentence for the card.",
+)
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the bundle.")
-@click.option("--with-c", multiple=True, metavar="MACHINE", help="Add Treelite-compiled C for x86_64 or aarch64; may be given twice.")
+@click.option(
+    "--with-c",
+    multiple=True,
+    metavar="MACHINE",
+    help="Add Treelite-compiled C for x86_64 or aarch64; may be given twice.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate instead of a table.")
 @verbosity_options
@@ -34,8 +44,8 @@ def build(
 ) -> None:
     """Make a bundle of run folders, one a configuration, in order of preference.
 
-    Every stage is compared with an independent reference on golden, adversarial and training rows. If one differs by more
-    than its tolerance, no bundle is written and the exit code is 3.
+    Every stage is compared with an independent reference on golden, adversarial and training rows. If one differs by
+    more than its tolerance, no bundle is written and the exit code is 3.
     """
     from lsd.export.bundle_from_runs import BundleText, bundle_from_runs
     from lsd.export.stages import table_of
@@ -43,6 +53,7 @@ def build(
     from lsd.runtime.bundle import CERTIFICATE_NAME, open_bundle
     from lsd.runtime.chain import Chain
     from lsd.runtime.commit import prepare_output, whole_folder
+    from lsd.runtime.manifest import MANIFEST_NAME
     from lsd.runtime.parity import check_golden, require
     from lsd.train.run import load_run
 
@@ -51,8 +62,8 @@ def build(
     say = (lambda line: click.echo(line, err=True)) if not quiet else (lambda line: None)
     loaded = [load_run(run) for run in runs]
     prepare_output(output.parent)
-    with whole_folder(output, overwrite) as folder:
-        text = BundleText(name or output.name, description, licence)
+    with whole_folder(output, overwrite, MANIFEST_NAME) as folder:
+        text = BundleText(name or output.resolve().name, description, licence)
         bundle, results = bundle_from_runs(loaded, text, with_c, say)
         write_bundle(folder, bundle)
         written = open_bundle(folder)

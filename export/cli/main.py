@@ -12,7 +12,9 @@ from lsd.runtime.command import LsdGroup
 
 
 @click.group(cls=LsdGroup)
-@click.version_option(__version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop.")
+@click.version_option(
+    __version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop."
+)
 def main() -> None:
     """Make bundles from training runs, look into them, and prove them on this machine."""
 

@@ -14,7 +14,11 @@ from lsd.runtime.command import LsdCommand
 @click.command(cls=LsdCommand, context_settings={"max_content_width": 100})
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--backend", type=click.Choice(["table", "compiled"]), default="table", show_default=True, help="How forests are evaluated."
+    "--backend",
+    type=click.Choice(["table", "compiled"]),
+    default="table",
+    show_default=True,
+    help="How forests are evaluated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the stages as JSON.")
 def verify(bundle: Path, backend: Any, as_json: bool) -> None:

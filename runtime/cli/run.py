@@ -41,7 +41,9 @@ class RunOptions:
         choices = {"backend": BACKENDS, "s2_offset": S2_OFFSETS, "orbit": (None, *ORBITS)}
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
-                raise ConfigurationError(f"{key} must be one of {', '.join(map(str, allowed))}, is {getattr(self, key)!r}")
+                raise ConfigurationError(
+                    f"{key} must be one of {', '.join(map(str, allowed))}, is {getattr(self, key)!r}"
+                )
         for key, most in (("stride", 64), ("batch_size", 4096), ("window_rows", 4096), ("window_columns", 4096)):
             if not 1 <= getattr(self, key) <= most:
                 raise ConfigurationError(f"{key} must be 1..{most}, is {getattr(self, key)}")
@@ -73,10 +75,19 @@ def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--overwrite", is_flag=True, default=None, help="Replace products that are there already.")
 @click.option("--config", type=click.Path(path_type=Path), help="JSON file with these options; flags win.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run summary as JSON instead of a table.")
-@click.option("--doctor", is_flag=True, is_eager=True, expose_value=False, callback=_doctor, help="Print one block of facts to paste into a report, and stop.")
+@click.option(
+    "--doctor",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_doctor,
+    help="Print one block of facts to paste into a report, and stop.",
+)
 @progress_option
 @verbosity_options
-@click.version_option(__version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop.")
+@click.version_option(
+    __version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop."
+)
 def main(
     bundle: Path,
     sources: tuple[Path, ...],
@@ -94,14 +105,17 @@ def main(
     gets a folder in the output: detections.geojson, scores.tif (one pixel a patch), quicklook.png. summary.json tells
     what was looked at, what was not, and why.
 
-    Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine failed.
+    GDAL decodes into a cache of 256 MB; the environment variable GDAL_CACHEMAX (in MB) changes that.
+
+    Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine
+    failed.
     """
     from lsd.runtime.bundle import open_bundle
     from lsd.runtime.chain import Chain
     from lsd.runtime.commit import prepare_output
     from lsd.runtime.parity import check_golden, require
     from lsd.runtime.progress import Progress
-    from lsd.runtime.run import context_of, run_tiles
+    from lsd.runtime.run import PRODUCTS, context_of, run_tiles
     from lsd.runtime.scoring import ScoringOptions
     from lsd.runtime.sinks.summary import RunSummary, TileResult
     from lsd.runtime.sources import SourceOptions
@@ -109,17 +123,22 @@ def main(
     started_s = time.perf_counter()
     set_verbosity(verbose, quiet)
     options = options_from(RunOptions, config, flags)
-    if any(output.resolve() == source.resolve() for source in sources):
-        raise UsageError(f"{output} is a source and the output at once; choose another folder with -o")
+    for source in sources:
+        if source.resolve() in (output.resolve(), *output.resolve().parents):
+            raise UsageError(
+                f"output {output} lies in the source {source}, where its products would be read as tiles; choose "
+                "another folder with -o"
+            )
     opened = open_bundle(bundle)
     chain = Chain(opened, options.backend)  # type: ignore[arg-type]
-    self_test = check_golden(opened, chain)
-    require(self_test, f"self-test of {bundle}")
+    require(check_golden(opened, chain), f"self-test of {bundle}")
     prepare_output(output)
 
     context, summary = context_of(opened), RunSummary()
-    if context.synthetic:
-        click.echo("warning: this bundle was trained on synthetic data; its answers mean nothing on real ground", err=True)
+    if context.synthetic and quiet < 2:
+        click.echo(
+            "warning: this bundle was trained on synthetic data; its answers mean nothing on real ground", err=True
+        )
     with Progress(progress if quiet == 0 else "off") as shown:
 
         def report(result: TileResult) -> None:
@@ -142,13 +161,12 @@ def main(
         click.echo(json.dumps(summary.to_json(context, resolved), indent=1, allow_nan=False))
     else:
         click.echo(summary.table())
-        click.echo(f"products: {output}/TILE/{{detections.geojson, scores.tif, quicklook.png}}; summary: {output / SUMMARY_NAME}")
-    for tile in summary.tiles:
-        for line in (tile.error and f"failed: {tile.error}", *(f"look: {text}" for text in tile.warnings)):
-            if line and not quiet:
-                click.echo(f"{tile.id}: {line}", err=True)
+        click.echo(f"products: {output}/TILE/{{{', '.join(PRODUCTS.values())}}}; summary: {output / SUMMARY_NAME}")
+    for line in [*(() if quiet else summary.looks()), *summary.failures()]:
+        click.echo(line, err=True)
     totals = summary.totals()
     outcome = "DONE" if not totals["failed"] else f"{totals['failed']} OF {totals['tiles']} TILES FAILED"
-    click.echo(f"{outcome} | Runtime: {time.perf_counter() - started_s:.1f} s | {totals['patches']} patches", err=True)
+    if quiet < 2:
+        click.echo(f"{outcome} | Runtime: {time.perf_counter() - started_s:.1f} s | {totals['patches']} patches", err=True)
     if totals["failed"]:
         click.get_current_context().exit(1)

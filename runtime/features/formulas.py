@@ -17,6 +17,7 @@ from lsd.runtime.errors import BundleError
 
 Array = NDArray[np.float64]
 
+
 def approximate_quantile(z: float) -> Callable[..., Array]:
     """Quantile of a channel from its statistics, where the median itself is not at hand (or too dear to compute).
 
@@ -92,7 +93,7 @@ def evaluate(features: Sequence[Feature], statistics: Mapping[str, NDArray[np.fl
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for feature in features:
             formula = OPERATORS[feature.operator][1]
-            column = np.float32(formula(*(operand(name) for name in feature.operands)))
+            column = np.asarray(formula(*(operand(name) for name in feature.operands)), np.float32)
             known.setdefault(feature.name, column.astype(np.float64))
             columns.append(column)
     return np.ascontiguousarray(np.stack(columns, axis=1), np.float32)

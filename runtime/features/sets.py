@@ -75,8 +75,12 @@ class FeatureSet:
         """
         features = tuple(Feature(row[0], row[1], tuple(row[2:])) for row in stored["features"])
         found = cls(stored["name"], stored["version"], in_order(stored["bands"]), features)
-        for name in found.statistics:
-            split(name)
+        columns: set[str] = set()
+        for feature in features:
+            for operand in feature.operands:
+                if feature.operator == STATISTIC or operand not in columns:
+                    split(operand)
+            columns.add(feature.name)
         if found.definition_sha256 != stored["sha256"]:
             raise BundleError(
                 f"feature set {found.name} v{found.version}: the manifest states definition {stored['sha256'][:12]}, "

@@ -1,9 +1,9 @@
 """Per-channel statistics of patches, in float64.
 
 Definitions (the paper's, see METHOD of the data set): population standard deviation (divisor n); biased Fisher skew
-m3 / m2^1.5 and kurtosis m4 / m2^2 - 3 (D. N. Joanes and C. A. Gill, The Statistician 47(1), 1998: g1 and g2); both NaN on a
-constant channel, by the rule of scipy.stats: m2 <= (1e-15 * mean)^2. Invalid (NaN) pixels are left out; a channel with no
-valid pixel gives NaN everywhere.
+m3 / m2^1.5 and kurtosis m4 / m2^2 - 3 (D. N. Joanes and C. A. Gill, The Statistician 47(1), 1998: g1 and g2); both NaN
+on a constant channel, by the rule of scipy.stats: m2 <= (1e-15 * mean)^2. Invalid (NaN) pixels are left out; a channel
+with no valid pixel gives NaN everywhere.
 """
 
 from __future__ import annotations

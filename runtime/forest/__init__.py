@@ -1,1 +1,1 @@
-"""Forests at run time: the canonical hashed table (`table`), its numpy walk (`walk`), Treelite-compiled C (`compiled`)."""
+"""Forests at run time: the canonical hashed table, its numpy walk, and Treelite-compiled C."""

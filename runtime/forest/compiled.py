@@ -1,4 +1,4 @@
-"""Forests as Treelite-compiled C (`lsd-export build --with-c`): used only when asked for by name, never compiled here."""
+"""Forests as Treelite-compiled C (`lsd-export build --with-c`): used only when asked for, never compiled here."""
 
 from __future__ import annotations
 

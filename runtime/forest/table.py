@@ -2,9 +2,9 @@
 
 File layout (little endian): 8 bytes magic, uint32 header length, JSON header, zero padding to 64 bytes, then the arrays
 of the header in order, each at the 64-byte aligned offset that the header states. A reader needs no library; a native
-kernel can map it. Every inner node means `x <= threshold goes left`, NaN goes to its default side; thresholds are float32,
-which loses nothing because features are float32 (a threshold t of either kind is replaced by the largest float32 that
-still goes left). Nodes of a tree come before their children, so a walk always ends.
+kernel can map it. Every inner node means `x <= threshold goes left`, NaN goes to its default side; thresholds are
+float32, which loses nothing because features are float32 (a threshold t of either kind is replaced by the largest
+float32 that still goes left). Nodes of a tree come before their children, so a walk always ends.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class TableWalk:
     def _tables(self) -> tuple[NDArray[np.int32], ...]:
         """Children and roots with indices counted over the whole forest: >= 0 a node, < 0 the leaf ~index."""
         forest = self.forest
-        nodes, leaves = np.diff(forest.node_offset), np.diff(forest.leaf_offset)
+        nodes = np.diff(forest.node_offset)
         node_start = np.repeat(forest.node_offset[:-1], nodes)
         leaf_start = np.repeat(forest.leaf_offset[:-1], nodes)
 
@@ -34,7 +34,6 @@ class TableWalk:
 
         single = ~forest.leaf_offset[:-1]
         roots = np.where(nodes > 0, forest.node_offset[:-1], single).astype(np.int32)
-        assert len(leaves) == len(roots)
         return whole(forest.left), whole(forest.right), roots
 
     def margins(self, rows: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -71,4 +70,5 @@ class TableWalk:
         terms[0] = forest.base_margin
         terms[1:] = forest.leaf_value[~reached].reshape(forest.n_trees, n)
         # accumulate, not sum: np.sum may add in pairs, the libraries add tree after tree
-        return np.add.accumulate(terms, axis=0)[-1]
+        sums: NDArray[np.floating] = np.add.accumulate(terms, axis=0)[-1]
+        return sums

@@ -127,6 +127,21 @@ class RunSummary:
         text = json.dumps(self.to_json(context, options), indent=1, allow_nan=False)
         write_bytes(path, f"{text}\n".encode())
 
+    def failures(self) -> list[str]:
+        """One line a failed tile, with the reason."""
+        return [f"failed: {_name(tile)}: {tile.error}" for tile in self.tiles if tile.status == "failed"]
+
+    def looks(self) -> list[str]:
+        """What a person should look at: one line a warning, with its tile, or their number where several share it."""
+        found: dict[str, list[str]] = {}
+        for tile in self.tiles:
+            for warning in tile.warnings:
+                found.setdefault(warning, []).append(_name(tile))
+        return [
+            f"look: {tiles[0] if len(tiles) == 1 else f'{len(tiles)} tiles'}: {warning}"
+            for warning, tiles in found.items()
+        ]
+
     def table(self) -> str:
         """One aligned line a tile and a line of totals, for people."""
         totals = self.totals()
@@ -149,17 +164,21 @@ class RunSummary:
         return "\n".join(lines)
 
 
+def _name(tile: TileResult) -> str:
+    """The id on one line."""
+    return " ".join(tile.id.split())
+
+
 def _row(tile: TileResult) -> tuple[str, ...]:
-    name = " ".join(tile.id.split())
     if tile.status == "failed":
-        return name, "-", "-", "-", "-", "-", "-", f"failed: {tile.error}"
+        return _name(tile), "-", "-", "-", "-", "-", "-", "failed"
     used = tile.configurations
     configuration = next(iter(used)) if len(used) == 1 else ", ".join(f"{name} {count}" for name, count in used.items())
     remarks = [f"{len(tile.warnings)} warning{'s' * (len(tile.warnings) > 1)}"] if tile.warnings else []
     if tile.max_probability is None:
         remarks.append("nothing was scored")
     return (
-        name,
+        _name(tile),
         *(str(tile.counts[kind]) for kind in ("patches", "slide", "no_slide", "not_scored")),
         configuration or "none",
         "-" if tile.max_probability is None else f"{tile.max_probability:.3f}",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from forests import random_forest
+
 from lsd.export.golden import golden_outputs
 from lsd.export.write import bundle_in_memory, write_bundle
 from lsd.runtime.bands import BAND_NAMES, of_modality
@@ -44,9 +45,7 @@ def random_bundle(min_valid_fraction: float = 0.9, configurations: tuple[str, ..
             contents[f"forests/{key}.forest"] = forest_to_bytes(forest_over(wanted, 7 + number, accumulator))
             members[key] = Member(library, name, f"forests/{key}.forest", 30, {})
         keys = (f"{name}-lightgbm", f"{name}-xgboost")
-        chosen.append(
-            Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.2, {})
-        )
+        chosen.append(Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.2, {}))
     manifest = Manifest(
         name="random",
         description="Random forests for tests.",
@@ -74,4 +73,7 @@ def write(bundle: Bundle, folder: Path) -> Path:
 
 def scores_equal(a: Scores, b: Scores) -> bool:
     """True if every array is the same, NaN included."""
-    return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+        for x, y in zip(vars(a).values(), vars(b).values(), strict=True)
+    )

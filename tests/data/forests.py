@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+
 from lsd.runtime.forest.table import ForestTable
 
 
 def random_forest(seed: int, n_features: int = 6, n_trees: int = 20, accumulator: str = "float64") -> ForestTable:
-    """Trees of 1 to 16 leaves, grown by splitting a random leaf; thresholds on a coarse grid so that rows can hit them."""
+    """Trees of 1 to 16 leaves, grown by splitting a random leaf; thresholds on a coarse grid that rows can hit."""
     rng = np.random.default_rng(seed)
     columns: dict[str, list[int | float]] = {
         name: [] for name in ("feature", "threshold", "default_left", "left", "right")

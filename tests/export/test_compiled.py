@@ -9,6 +9,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+
 from lsd.export.adversarial import adversarial_rows
 from lsd.export.compile_c import compile_c, compiled_forests, generate_c
 from lsd.export.forest_from_treelite import forest_from_file, treelite_from_file
@@ -85,7 +86,9 @@ def test_cross_compiled_for_aarch64_gives_the_same_bits_under_qemu(trained, need
     for machine, prefix in ((MACHINE, []), ("aarch64", [qemu])):
         program = tmp_path / machine
         compile_c([driver, *(source for source in sources if source != driver)], machine, program, shared=False)
-        done = subprocess.run([*prefix, program, str(hard.shape[1])], input=entries.tobytes(), capture_output=True, check=True)
+        done = subprocess.run(
+            [*prefix, program, str(hard.shape[1])], input=entries.tobytes(), capture_output=True, check=True
+        )
         margins[machine] = np.frombuffer(done.stdout, value)
     assert len(margins["aarch64"]) == len(hard)
     np.testing.assert_array_equal(margins["aarch64"], margins[MACHINE])
@@ -119,7 +122,7 @@ def test_float32_features_avoid_the_doubles_that_generated_code_takes_for_missin
 
 
 def test_a_library_that_is_none_is_refused():
-    with pytest.raises(BackendError, match="forests/x.so cannot be loaded on this"):
+    with pytest.raises(BackendError, match=r"forests/x\.so cannot be loaded on this"):
         CompiledForest(b"not a library", "lightgbm", "forests/x.so")
 
 

@@ -7,12 +7,13 @@ import gzip
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from lsd.export.adversarial import adversarial_patches, simulated_patches
 from lsd.export.references import scipy_statistic
 from lsd.runtime.bands import BAND_NAMES, INDEX_NAMES
 from lsd.runtime.features.sets import feature_set, named_statistics
 from lsd.runtime.features.statistics import STATISTICS
-from scipy import stats
 
 NAMES = [f"{channel}_{statistic}" for channel in (*BAND_NAMES, *INDEX_NAMES) for statistic in STATISTICS]
 
@@ -53,7 +54,14 @@ def published(row, channel, statistic):
 
 def test_float32_arithmetic_reproduces_the_published_row_bit_for_bit(real):
     pixels, row = real
-    formulas = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max, "kurtosis": stats.kurtosis, "skew": stats.skew}
+    formulas = {
+        "mean": np.mean,
+        "std": np.std,
+        "min": np.min,
+        "max": np.max,
+        "kurtosis": stats.kurtosis,
+        "skew": stats.skew,
+    }
     equal = [
         np.float32(formula(pixels[band].astype(np.float32).ravel())) == published(row, f"band{band + 1}", statistic)
         for band in range(12)

@@ -6,6 +6,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+
 from lsd.export.adversarial import adversarial_rows
 from lsd.export.forest_from_treelite import forest_from_file, largest_float32_going_left, treelite_from_file
 from lsd.export.references import gtil_margins, library_margins

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lsd.runtime.bands import BAND_NAMES, BANDS, INDICES, in_order, indices_of, match, of_modality, resolve
 from lsd.runtime.errors import BandError
 

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from bundles import random_bundle, write
 from lsd.runtime.bundle import open_bundle
 from lsd.runtime.chain import Chain
@@ -58,7 +59,7 @@ def test_a_changed_byte_is_found_before_anything_is_loaded(folder, name, positio
 
 def test_missing_file(folder):
     (folder / "golden.npz").unlink()
-    with pytest.raises(BundleError, match="golden.npz is missing"):
+    with pytest.raises(BundleError, match=r"golden\.npz is missing"):
         open_bundle(folder)
 
 
@@ -97,7 +98,7 @@ def test_unknown_schema_version(folder):
 
 def test_not_json(folder):
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(BundleError, match="manifest.json is not JSON"):
+    with pytest.raises(BundleError, match=r"manifest\.json is not JSON"):
         open_bundle(folder)
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import random_bundle, scores_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bundles import random_bundle, scores_equal
 from lsd.export.adversarial import simulated_patches
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.calibration import Calibration
@@ -87,7 +88,9 @@ def test_answers_do_not_depend_on_batch_size_or_band_order(cut, seed):
 
 
 def test_sigmoid_does_not_overflow():
-    np.testing.assert_allclose(sigmoid(np.array([-800.0, -2, 0, 2, 800])), [0, 1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2), 1])
+    np.testing.assert_allclose(
+        sigmoid(np.array([-800.0, -2, 0, 2, 800])), [0, 1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2), 1]
+    )
 
 
 def test_calibration_is_monotone_keeps_nan_and_survives_json():

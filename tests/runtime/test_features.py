@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.errors import BundleError
 from lsd.runtime.features.formulas import Feature, evaluate
@@ -92,6 +93,32 @@ def test_formulas_run_on_rounded_statistics():
     statistics = {"red_mean": np.array([1 / 3]), "nir_mean": np.array([2 / 3])}
     found = evaluate([Feature("x", "difference", ("nir_mean", "red_mean"))], statistics)
     assert found[0, 0] == np.float32(np.float64(np.float32(2 / 3)) - np.float64(np.float32(1 / 3)))
+
+
+def test_a_column_may_use_columns_to_its_left_only():
+    q05, change = Feature("x", "sum", ("red_mean", "red_std")), Feature("y", "difference", ("x", "red_mean"))
+    statistics = {"red_mean": np.float32([3]), "red_std": np.float32([2])}
+    np.testing.assert_array_equal(evaluate([q05, change], statistics), [[5, 2]])
+    stored = FeatureSet("mine", 1, ("red",), (change, q05)).to_json()
+    with pytest.raises(BundleError, match="unknown statistic 'x'"):
+        FeatureSet.from_json(stored)
+
+
+def test_approximate_quantiles_of_normal_pixels_are_close_and_stay_inside():
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((1, 12, 64, 64), np.float32)
+    pixels[0, 4:] = rng.normal(-12, 3, (8, 64, 64))
+    wanted = feature_set("second-order", of_modality("sar", "sar_diff"))
+    found = dict(zip(wanted.names, wanted.of_patches(pixels, BAND_NAMES)[0], strict=True))
+    for name, share in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
+        assert found[f"asc_vv_{name}"] == pytest.approx(np.quantile(pixels[0, 8], share), abs=0.15)
+    assert found["asc_vv_min"] <= found["asc_vv_q05"] <= found["asc_vv_q95"] <= found["asc_vv_max"]
+
+
+def test_second_order_columns():
+    counts = [len(feature_set("second-order", bands).names) for bands in (BAND_NAMES, BAND_NAMES[:4], BAND_NAMES[4:])]
+    assert counts == [376, 144, 232]
+    assert not any("median" in name for name in feature_set("second-order", BAND_NAMES).statistics)
 
 
 def test_unknown_operator_operand_and_set_are_refused():

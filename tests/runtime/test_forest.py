@@ -7,10 +7,10 @@ import pytest
 from forests import random_forest, random_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lsd.runtime.errors import BundleError
 from lsd.runtime.forest.table import forest_from_bytes, forest_to_bytes
 from lsd.runtime.forest.walk import TableWalk
-
 
 
 def slow_margin(forest, row):
@@ -21,7 +21,9 @@ def slow_margin(forest, row):
         node = 0 if forest.node_offset[tree + 1] > first else -1
         while node >= 0:
             value = row[forest.feature[first + node]]
-            goes_left = bool(forest.default_left[first + node]) if np.isnan(value) else value <= forest.threshold[first + node]
+            goes_left = (
+                bool(forest.default_left[first + node]) if np.isnan(value) else value <= forest.threshold[first + node]
+            )
             node = int((forest.left if goes_left else forest.right)[first + node])
         total = total + forest.leaf_value[leaves + ~node]
     return total

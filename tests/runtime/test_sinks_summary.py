@@ -75,9 +75,18 @@ def test_table(summary: RunSummary):
         "tile                patches  slide  no slide  not scored  configuration     max p  remarks",
         "alpha                     4      1         2           1  optical 1, all 2  0.875  1 warning",
         "a much longer name        4      0         0           4  none                  -  nothing was scored",
-        "bad                       -      -         -           -  -                     -  failed: no CRS in b.tif",
+        "bad                       -      -         -           -  -                     -  failed",
         "2 of 3 tiles done, 1 failed: 1 slide, 2 no slide, 5 not scored; looked at 1.23 km2, 1.33 km2 unseen",
     ]
+
+
+def test_failures_are_listed_and_a_warning_of_many_tiles_is_one_line():
+    run = RunSummary()
+    for name in ("a", "b"):
+        run.add(TileResult(name, "done", warnings=("no cloud layer", f"haze over {name}")))
+    run.add(TileResult("bad\nname", "failed", error="no CRS in b.tif"))
+    assert run.looks() == ["look: 2 tiles: no cloud layer", "look: a: haze over a", "look: b: haze over b"]
+    assert run.failures() == ["failed: bad name: no CRS in b.tif"]
 
 
 def test_an_empty_run_still_has_a_table():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import Any
 
 import click
 
+from lsd.runtime.bands import Modality, in_order, of_modality, resolve
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
-from lsd.runtime.errors import ConfigurationError, UsageError
+from lsd.runtime.errors import BandError, ConfigurationError, OutputError, UsageError
+from lsd.train.run import PLOTS_NAME, RUN_NAME
 
 
 @dataclass(frozen=True)
 class ForestOptions:
     """Everything that steers the training of one configuration; keys of --config.
 
-    bands: `all`, `optical`, `sar`, or names separated by commas. name: of the configuration, by default that of `bands`.
-    recipe: name or .json file. jobs: threads of the library. data_name, licence, synthetic: go into the model card.
+    bands: `all`, `optical`, `sar`, band names, or several separated by commas. name: of the configuration, by default
+    that of `bands`. recipe: name or .json file. jobs: threads of the library. data_name, licence, synthetic: go into
+    the model card.
     """
 
     recipe: str = "default"
@@ -38,16 +42,54 @@ class ForestOptions:
                 f"expected folds >= 2, jobs >= 1 and seed >= 0, found {self.folds}, {self.jobs} and {self.seed}"
             )
 
+        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise ConfigurationError(f"name must be letters, digits and _.+- (it names files), is {self.name!r}")
 
-GROUPS = {"all": ("optical", "sar", "sar_diff"), "optical": ("optical",), "sar": ("sar", "sar_diff")}
+
+GROUPS: dict[str, tuple[Modality, ...]] = {
+    "all": ("optical", "sar", "sar_diff"),
+    "optical": ("optical",),
+    "sar": ("sar", "sar_diff"),
+}
+
+
+def bands_of(text: str) -> tuple[str, ...]:
+    """Canonical names of `--bands`: groups, names and aliases separated by commas.
+
+    Raises:
+        UsageError: a name is unknown or ambiguous.
+    """
+    try:
+        named = [GROUPS[item] if item in GROUPS else resolve(item) for item in map(str.strip, text.split(","))]
+    except BandError as error:
+        raise UsageError(f"--bands {text}: {error}; groups: {', '.join(GROUPS)}") from error
+    return in_order(name for item in named for name in ([item] if isinstance(item, str) else of_modality(*item)))
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuse before any work what could not be written after it, or what no run folder is.
+
+    Raises:
+        OutputError: something is at `output` already, and it is no run folder or `overwrite` is False.
+    """
+    if not output.exists():
+        return
+    if not (output / RUN_NAME).is_file() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output} is there already and is no run folder; remove it or choose another with -o")
+    if not overwrite:
+        raise OutputError(f"{output} is there already; give --overwrite to replace it or another folder with -o")
 
 
 @click.command(cls=LsdCommand, context_settings={"max_content_width": 100})
-@click.option("--table", type=click.Path(path_type=Path), help="Feature table: CSV or CSV.gz with ID, label and statistics.")
-@click.option("--patches", type=click.Path(path_type=Path), help="Folder of ID.npy patches (64, 64, 12); needs --labels.")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="Feature table: CSV or CSV.gz with ID, label and statistics."
+)
+@click.option(
+    "--patches", type=click.Path(path_type=Path), help="Folder of ID.npy patches (64, 64, 12); needs --labels."
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV with ID and label of the patches.")
 @click.option("--recipe", help="Name of a recipe, or a .json file.  [default: default]")
-@click.option("--bands", help="all, optical, sar, or band names separated by commas.  [default: all]")
+@click.option("--bands", help="Groups (all, optical, sar) and band names, separated by commas.  [default: all]")
 @click.option("--name", help="Name of the configuration.  [default: as --bands]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--folds", type=int, help="Number of folds.  [default: 5]")
@@ -55,7 +97,9 @@ GROUPS = {"all": ("optical", "sar", "sar_diff"), "optical": ("optical",), "sar":
 @click.option("--jobs", type=int, help="Threads; small fits are fastest with one.  [default: 1]")
 @click.option("--data-name", help="What the data are called in the model card.")
 @click.option("--licence", help="Licence of the data, for the model card.")
-@click.option("--synthetic", is_flag=True, default=None, help="The data are made up: recorded, and said by every product.")
+@click.option(
+    "--synthetic", is_flag=True, default=None, help="The data are made up: recorded, and said by every product."
+)
 @click.option("--overwrite", is_flag=True, default=None, help="Replace a run folder that is there already.")
 @click.option("--config", type=click.Path(path_type=Path), help="JSON file with these options; flags win.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON instead of a table.")
@@ -78,14 +122,12 @@ def forest(
     Leaves a run folder: models fitted on all samples, out-of-fold predictions, calibration and threshold, a report with
     intervals by K-fold and by left-out clusters, and a page of plots. lsd-export build makes a bundle of run folders.
     """
-    from lsd.runtime.bands import match, in_order, of_modality
     from lsd.runtime.commit import prepare_output, whole_folder
-    from lsd.runtime.progress import Progress
+    from lsd.runtime.progress import Mode, Progress
     from lsd.train.configuration import REFERENCE_STATISTICS, feature_sets_of, fits_of, train_configuration
     from lsd.train.patches import read_patches
     from lsd.train.plots import write_plots
     from lsd.train.recipe import read_recipe
-    from lsd.train.run import PLOTS_NAME
     from lsd.train.save import json_bytes, save_run
     from lsd.train.summary import table_of
     from lsd.train.table import read_table
@@ -95,12 +137,12 @@ def forest(
     options = options_from(ForestOptions, config, flags)
     if (table is None) == (patches is None) or (patches is None) != (labels is None):
         raise UsageError("give either --table FILE, or --patches DIR with --labels CSV")
-    group = GROUPS.get(options.bands)
-    names = of_modality(*group) if group else in_order(match([name.strip() for name in options.bands.split(",")]))  # type: ignore[arg-type]
-    configuration = options.name or (options.bands if group else "+".join(names))
+    names = bands_of(options.bands)
+    configuration = options.name or (options.bands if options.bands in GROUPS else "+".join(names))
     recipe = read_recipe(options.recipe)
     needed = list(dict.fromkeys(name for one in feature_sets_of(recipe, names).values() for name in one.statistics))
-    mode = progress if quiet == 0 else "off"
+    mode: Mode = progress if quiet == 0 else "off"
+    check_output(output, options.overwrite)
     if table is not None:
         samples = read_table(table, needed, REFERENCE_STATISTICS)
     else:
@@ -108,11 +150,17 @@ def forest(
         wanted = list(dict.fromkeys([*needed, *REFERENCE_STATISTICS]))
         with Progress(mode) as shown:
             samples = read_patches(patches, labels, wanted, lambda n: shown.advance(n, "patches read"))
-    prepare_output(output.parent)
-    with whole_folder(output, options.overwrite) as folder:
+    prepare_output(output.resolve().parent)
+    with whole_folder(output.resolve(), options.overwrite) as folder:
         with Progress(mode, fits_of(recipe, options.folds)) as shown:
             trained = train_configuration(
-                samples, recipe, names, options.folds, options.seed, options.jobs, lambda: shown.advance(1, "forests fitted")
+                samples,
+                recipe,
+                names,
+                options.folds,
+                options.seed,
+                options.jobs,
+                lambda: shown.advance(1, "forests fitted"),
             )
         data = {"name": options.data_name, "licence": options.licence, "synthetic": options.synthetic}
         save_run(folder, configuration, names, samples, recipe, trained, data, options.folds, options.seed)

@@ -10,7 +10,9 @@ from lsd.train.cli.forest import forest
 
 
 @click.group(cls=LsdGroup)
-@click.version_option(__version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop.")
+@click.version_option(
+    __version__, "--version", "--show-versions", message="lsd-edge %(version)s", help="Print the version, and stop."
+)
 def main() -> None:
     """Train models that say which 64 x 64 px patches hold a landslide."""
 

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import f1_score, roc_auc_score
+from tables import write_patches, write_table
+
+from lsd.runtime.bands import of_modality
+from lsd.runtime.errors import RunFolderError
+from lsd.train.cli.forest import bands_of
+from lsd.train.cli.main import main
+from lsd.train.run import load_run
+
+FILES = ["features.npz", "models/lightgbm.txt", "models/xgboost.ubj", "oof.csv", "plots.png", "report.json", "run.json"]
+
+
+def lsd_train(*words):
+    return CliRunner().invoke(main, ["forest", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_table(tmp_path_factory.mktemp("table") / "synthetic.csv", 300)
+
+
+@pytest.fixture(scope="module")
+def run_folder(table, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "all"
+    done = lsd_train("--table", table, "--recipe", "quick", "--synthetic", "--licence", "CC0-1.0", "-o", folder)
+    assert done.exit_code == 0, done.output
+    assert "out of fold, p > .5" in done.stdout and str(folder) in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("DONE | ")
+    return folder
+
+
+def contents(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_two_runs_are_the_same_to_the_byte(table, run_folder, tmp_path):
+    words = ("--table", table, "--recipe", "quick", "--synthetic", "--licence", "CC0-1.0")
+    assert lsd_train(*words, "-o", tmp_path / "again").exit_code == 0
+    assert sorted(contents(run_folder)) == FILES
+    assert contents(tmp_path / "again") == contents(run_folder)
+
+
+def test_a_run_folder_is_read_back(run_folder):
+    run = load_run(run_folder)
+    assert run.configuration == "all" and len(run.bands) == 12
+    assert [member.id for member in run.members] == ["lightgbm", "xgboost"] and run.weights == (0.5, 0.5)
+    assert run.rows["table-85"].shape == (300, 85) and run.rows["table-85"].dtype == np.float32
+    assert run.document["data"]["synthetic"] is True and run.document["data"]["licence"] == "CC0-1.0"
+    assert run.prevalence == run.document["data"]["positives"] / 300
+    assert str(run_folder) not in (run_folder / "run.json").read_text()
+
+
+def test_the_report_is_about_the_predictions_beside_it(run_folder):
+    with (run_folder / "oof.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    column = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "ID"}
+    report = json.loads((run_folder / "report.json").read_text())
+    np.testing.assert_allclose(column["mean"], (column["lightgbm"] + column["xgboost"]) / 2)
+    for way, p in (("kfold", column["mean"]), ("leave_cluster_out", column["cluster_mean"])):
+        assert report[way]["all"]["f1"]["value"] == pytest.approx(f1_score(column["label"], p > 0.5))
+        assert report[way]["all"]["auc"]["value"] == pytest.approx(roc_auc_score(column["label"], p))
+    thresholds = np.array(report["nested_choices"]["threshold"])[column["fold"].astype(int)]
+    nested = f1_score(column["label"], column["calibrated"] > thresholds)
+    assert report["nested"]["all"]["f1"]["value"] == pytest.approx(nested)
+    gain = list(report["importance"].values())
+    assert len(gain) == 85 and sum(gain) == pytest.approx(1) and gain == sorted(gain, reverse=True)
+
+
+def test_fewer_bands_options_from_a_file_and_json(table, tmp_path):
+    (tmp_path / "options.json").write_text(json.dumps({"recipe": "quick", "bands": "sar", "folds": 3}))
+    words = ("--table", table, "--config", tmp_path / "options.json", "--bands", "optical, vv_asc", "--json", "-q")
+    done = lsd_train(*words, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["options"]["folds"] == 3
+    assert len(done.stderr.splitlines()) == 1
+    run = load_run(tmp_path / "run")
+    assert run.bands == ("red", "green", "blue", "nir", "asc_vv")
+    assert run.configuration == "red+green+blue+nir+asc_vv"
+    assert "asc_vv_std" in run.feature_sets["table-85"].names and "asc_vh_std" not in run.feature_sets["table-85"].names
+
+
+def test_bands_of_groups_and_names():
+    assert bands_of("all") == bands_of("sar,optical")
+    assert bands_of("sar") == of_modality("sar", "sar_diff")
+    assert bands_of("B08,red") == ("red", "nir")
+
+
+def test_patches_with_labels_are_trained_on(tmp_path):
+    patches, labels = write_patches(tmp_path / "data", 140)
+    recipe = {
+        "id": "a",
+        "library": "lightgbm",
+        "feature_set": "paper-126",
+        "rounds": 5,
+        "parameters": {"num_leaves": 4},
+    }
+    (tmp_path / "r.json").write_text(json.dumps({"name": "r", "description": "", "members": [recipe]}))
+    words = ("--patches", patches, "--labels", labels, "--recipe", tmp_path / "r.json", "-o", tmp_path / "run")
+    done = lsd_train(*words, "--folds", 2, "--synthetic")
+    assert done.exit_code == 0, done.output
+    assert load_run(tmp_path / "run").rows["paper-126"].shape == (140, 126)
+
+
+def test_a_real_table_learns_something(shared_data, tmp_path):
+    member = {"id": "a", "library": "lightgbm", "feature_set": "table-85", "rounds": 30, "parameters": {"max_bin": 63}}
+    (tmp_path / "r.json").write_text(json.dumps({"name": "r", "description": "", "members": [member]}))
+    table = shared_data / "zindi-landslide" / "features.csv.gz"
+    done = lsd_train("--table", table, "--recipe", tmp_path / "r.json", "--folds", 3, "--json", "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    auc = {way: report[way]["all"]["auc"]["value"] for way in ("kfold", "leave_cluster_out")}
+    assert auc["kfold"] > 0.96 and auc["leave_cluster_out"] < auc["kfold"]
+    assert report["land"]["positives"] == 1255 and report["nested"]["all"]["ece"]["value"] < 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--recipe", "quick"), "give either --table FILE, or --patches DIR with --labels CSV"),
+        (("--table", "TABLE", "--patches", "."), "give either --table FILE"),
+        (("--patches", "."), "give either --table FILE"),
+        (("--table", "absent.csv"), "absent.csv: cannot be read"),
+        (("--table", "TABLE", "--recipe", "quik"), "did you mean 'quick'"),
+        (
+            ("--table", "TABLE", "--bands", "optical,redd"),
+            "--bands optical,redd: unknown band 'redd', did you mean 'red'",
+        ),
+        (("--table", "TABLE", "--bands", "VV"), "band 'VV' is ambiguous"),
+        (("--table", "TABLE", "--recipe", "paper-lightgbm"), "has no column 'red_median'"),
+        (("--table", "TABLE", "--folds", "1"), "expected folds >= 2"),
+        (("--table", "TABLE", "--folds", "301"), "301 folds of 300 samples"),
+        (("--table", "TABLE", "--folds", "30"), "30 folds need at least as many groups"),
+        (("--table", "TABLE", "--name", "../all"), "name must be letters"),
+        (("--table", "TABLE", "--config", "absent.json"), "absent.json: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2_and_leave_nothing(table, tmp_path, words, line):
+    given = [table if word == "TABLE" else word for word in words]
+    recipe = () if "--recipe" in words else ("--recipe", "quick")
+    done = lsd_train(*given, *recipe, "-o", tmp_path / "run", "-q")
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert line in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fold_that_leaves_one_class(tmp_path):
+    lines = ["ID,label,red_mean,red_std,red_min,red_max,red_kurtosis,red_skew"]
+    lines += [f"r{i},{int(i == 7)},{i},1,{i},{i + 1},0,0" for i in range(120)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    done = lsd_train("--table", tmp_path / "t.csv", "--bands", "red", "--recipe", "quick", "-o", tmp_path / "run")
+    assert done.exit_code == 2 and "all labels are 0: 1 positives are too few for 5 folds" in done.stderr
+
+
+def test_unknown_keys_of_a_file_of_options(table, tmp_path):
+    (tmp_path / "options.json").write_text('{"fold": 3}')
+    done = lsd_train("--table", table, "--config", tmp_path / "options.json", "-o", tmp_path / "run")
+    assert done.exit_code == 2 and "unknown key 'fold', did you mean 'folds'" in done.stderr
+
+
+def test_a_run_is_replaced_only_when_told_and_other_folders_never(table, run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    words = ("--table", table, "--recipe", "quick", "--folds", 2, "-q", "-o")
+    done = lsd_train(*words, tmp_path / "run")
+    assert done.exit_code == 2 and "give --overwrite" in done.stderr
+    assert lsd_train(*words, tmp_path / "run", "--overwrite").exit_code == 0
+    assert load_run(tmp_path / "run").document["folds"]["number"] == 2
+    precious = tmp_path / "home" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    for place in (precious.parent, precious):
+        done = lsd_train(*words, place, "--overwrite")
+        assert done.exit_code == 2 and "is there already and is no run folder" in done.stderr
+    assert precious.read_text() == "mine"
+
+
+def damaged(run_folder, tmp_path, name, content):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("run.json", None, "no run folder"),
+        ("run.json", b"{", "incomplete run"),
+        ("run.json", b"[]", "incomplete run"),
+        ("run.json", b'{"schema_version": 7}', "schema version is 7, this lsd-edge reads 1"),
+        ("run.json", b'{"schema_version": 1}', "incomplete run .KeyError"),
+        ("models/lightgbm.txt", None, "lightgbm.txt is missing"),
+        ("features.npz", None, "incomplete run"),
+        ("features.npz", b"PK\x03\x04 torn", "incomplete run"),
+        ("features.npz", b"", "incomplete run"),
+    ],
+)
+def test_damaged_run_folders(run_folder, tmp_path, name, content, line):
+    with pytest.raises(RunFolderError, match=line):
+        load_run(damaged(run_folder, tmp_path, name, content))
