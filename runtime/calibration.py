@@ -1,4 +1,4 @@
-"""Calibration: a monotone map from a forest's probability to one that matches observed frequencies. Applied with numpy."""
+"""Calibration: a monotone map from a forest's probability to one that matches observed frequencies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SMALLEST = 1e-12  # probabilities are kept this far from 0 and 1 before their lo
 class Calibration:
     """How probabilities are corrected. Immutable; threads may share it.
 
-    method: `none`; `platt`: sigmoid(slope * logit(p) + intercept), parameters (slope, intercept) with slope > 0 (J. Platt,
-    Probabilistic outputs for support vector machines, 1999, on log-odds); `isotonic`: linear between knots, parameters
-    x_1, y_1, x_2, y_2, ... both non-decreasing, constant outside.
+    method: `none`; `platt`: sigmoid(slope * logit(p) + intercept), parameters (slope, intercept) with slope > 0
+    (J. Platt, Probabilistic outputs for support vector machines, 1999, on log-odds); `isotonic`: linear between knots,
+    parameters x_1, y_1, x_2, y_2, ... both non-decreasing, constant outside.
     """
 
     method: str = "none"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class LsdCommand(click.Command):
-    """A command whose `LsdError` prints one line on stderr and exits with the error's code; a bug shows its traceback."""
+    """A command whose `LsdError` is one line on stderr and the error's exit code; a bug shows its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -72,22 +72,24 @@ def options_from(kind: type[Options], file: Path | None, flags: Mapping[str, Any
     """The options of a command: defaults of the dataclass, then the file, then the flags that are not None.
 
     Args:
-        kind: frozen dataclass with a default for every field, each of a JSON type.
-        file: JSON object, or None.
+        kind: frozen dataclass with a default for every field, each of a plain JSON type or None.
+        file: JSON object, or None; null in it means the default.
         flags: field name -> value, None where the flag was not given.
     Raises:
         ConfigurationError: the file cannot be read, has an unknown key or a value of the wrong type.
     """
-    stored = _stored(file) if file else {}
+    stored = {key: value for key, value in _stored(file).items() if value is not None} if file else {}
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    types = get_type_hints(kind)
     for key, value in stored.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
             raise ConfigurationError(f"{file}: unknown key {key!r}{hint}")
-        default = getattr(kind(), key)
-        if default is not None and value is not None and type(value) is not type(default):
-            raise ConfigurationError(f"{file}: {key} must be {type(default).__name__}, is {value!r}")
+        expected = [one for one in get_args(types[key]) or (types[key],) if one is not type(None)]
+        if type(value) not in expected and not (type(value) is int and float in expected):
+            names = " or ".join(one.__name__ for one in expected)
+            raise ConfigurationError(f"{file}: {key} must be {names}, is {value!r}")
     given = {key: value for key, value in flags.items() if value is not None}
     return replace(kind(), **{**stored, **given})  # type: ignore[type-var]
 

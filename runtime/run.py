@@ -25,7 +25,7 @@ from lsd.runtime.tiles import Tile
 PRODUCTS = {"detections": "detections.geojson", "scores": "scores.tif", "quicklook": "quicklook.png"}
 # GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise. A row of patches of a Sentinel-2 tile
 # in blocks of 512 px is 4 optical uint16 and 8 radar float32 bands of 10,980 x 512 px: 225 MB, decoded once if it fits.
-GDAL_CACHE_MB = 256
+GDAL_CACHE_BYTES = 256 * 2**20
 
 
 def context_of(bundle: Bundle) -> RunContext:
@@ -84,8 +84,8 @@ def run_tiles(
 
 
 def _bounded_cache() -> rasterio.Env:
-    """GDAL's block cache at `GDAL_CACHE_MB`, or what the environment variable GDAL_CACHEMAX says."""
-    return rasterio.Env() if "GDAL_CACHEMAX" in os.environ else rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB)
+    """GDAL's block cache of `GDAL_CACHE_BYTES`, or what the environment variable GDAL_CACHEMAX says."""
+    return rasterio.Env() if "GDAL_CACHEMAX" in os.environ else rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES)
 
 
 def _refuse_to_replace_input(tile: Tile, folder: Path) -> None:

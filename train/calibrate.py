@@ -69,15 +69,16 @@ def choose_calibration(probability: Array, labels: Labels, fold: NDArray[np.int8
 
 
 def best_threshold(probability: Array, labels: Labels) -> float:
-    """The threshold t that maximises F1 of `probability > t`, midway to the next lower probability."""
+    """The threshold t >= 0 that maximises F1 of `probability > t`, midway to the next lower probability."""
     order = np.argsort(-probability, kind="stable")
     sorted_p, hits = probability[order], np.cumsum(labels[order])
     called = np.arange(1, len(order) + 1)
     last_of_ties = np.append(sorted_p[1:] != sorted_p[:-1], True)
-    f1 = np.where(last_of_ties, 2 * hits / (called + labels.sum()), -1.0)
+    f1 = np.where(last_of_ties & (sorted_p > 0), 2 * hits / (called + labels.sum()), -1.0)
     at = int(np.argmax(f1))
-    lower = sorted_p[at + 1] if at + 1 < len(order) else 0.0
-    return float((sorted_p[at] + lower) / 2)
+    lower = float(sorted_p[at + 1]) if at + 1 < len(order) else 0.0
+    midway = (float(sorted_p[at]) + lower) / 2
+    return midway if midway < sorted_p[at] else lower  # between two neighbouring numbers there is none
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def nested(probability: Array, labels: Labels, fold: NDArray[np.int8]) -> Nested
 
     Args:
         probability: float64 (n,), out-of-fold, not calibrated.
-        fold: (n,), the folds of these predictions.
+        fold: (n,), the folds of these predictions, 3 or more.
     """
     calibrated = np.empty(len(labels))
     decision = np.empty(len(labels), bool)

@@ -70,7 +70,8 @@ def train_configuration(
 
     Args:
         samples: with every statistic that the recipe needs for these bands.
-        folds, seed: of KFold(folds, shuffle, seed), which gives the out-of-fold predictions, and of the forests.
+        folds, seed: of KFold(folds, shuffle, seed), 3 folds or more, which gives the out-of-fold predictions; the
+            forests use the same seed.
         advance: called after each fit.
     Raises:
         TableError: too few samples, positives or clusters for the folds.

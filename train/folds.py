@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from lsd.runtime.errors import TableError
 
-CLUSTERS = (
-    25  # proxies of regions: with it, plain trees lose what METHOD reports for a changed region (see docs/decisions.md)
-)
+CLUSTERS = 25  # proxies of regions: with 25, plain trees lose what METHOD reports for a changed one (docs/decisions.md)
 CLUSTER_SEED = 0
-# what tells regions apart: the mean of every band at hand
-_CLUSTER_STATISTIC = "mean"
 
 
 def k_folds(n: int, folds: int, seed: int) -> NDArray[np.int8]:
@@ -30,18 +26,21 @@ def k_folds(n: int, folds: int, seed: int) -> NDArray[np.int8]:
 
 
 def clusters(statistics: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int32]:
-    """int32 (n,): cluster of each sample by KMeans on its standardised band means.
+    """int32 (n,): cluster of each sample by KMeans on its standardised band means (`red_mean`; others are ignored).
 
-    The published table names no region or event: clusters of similar ground stand in for them.
+    The published table names no region or event: clusters of similar ground stand in for them. One thread, since the
+    order of sums over threads is not fixed.
     """
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    names = sorted(name for name in statistics if name.endswith(f"_{_CLUSTER_STATISTIC}"))
+    names = sorted(name for name in statistics if name.endswith("_mean"))
     means = np.nan_to_num(np.stack([statistics[name] for name in names], axis=1).astype(np.float64))
     spread = means.std(axis=0)
     scaled = (means - means.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     k = min(CLUSTERS, max(2, len(means) // 20))
-    found = KMeans(k, random_state=CLUSTER_SEED, n_init=4).fit_predict(scaled)
+    with threadpool_limits(1):
+        found = KMeans(k, random_state=CLUSTER_SEED, n_init=4).fit_predict(scaled)
     return np.asarray(found, np.int32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.chain import sigmoid
+from lsd.runtime.errors import RecipeError
 from lsd.train.recipe import MemberRecipe
 
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj"}
@@ -53,6 +54,8 @@ def fit(
         labels: (n,), 0 or 1.
         seed: of row and column sampling, unless the recipe fixes one.
         threads: used by the library; the result does not depend on it for LightGBM.
+    Raises:
+        RecipeError: the library refuses a value of the recipe.
     """
     if member.library == "lightgbm":
         import lightgbm
@@ -66,9 +69,22 @@ def fit(
             **member.parameters,
             "num_threads": threads,
         }
-        return FittedForest("lightgbm", lightgbm.train(settings, lightgbm.Dataset(rows, labels), member.rounds))
+        try:
+            return FittedForest("lightgbm", lightgbm.train(settings, lightgbm.Dataset(rows, labels), member.rounds))
+        except lightgbm.basic.LightGBMError as error:
+            raise _refusal(member, error) from error
     import xgboost
 
     settings = {"objective": "binary:logistic", "seed": seed, "tree_method": "hist", **member.parameters}
     data = xgboost.DMatrix(rows, labels, nthread=threads)
-    return FittedForest("xgboost", xgboost.train({**settings, "nthread": threads}, data, member.rounds))
+    try:
+        return FittedForest("xgboost", xgboost.train({**settings, "nthread": threads}, data, member.rounds))
+    except xgboost.core.XGBoostError as error:
+        raise _refusal(member, error) from error
+
+
+def _refusal(member: MemberRecipe, error: Exception) -> RecipeError:
+    reason = str(error).strip().partition("\n")[0].partition(" at /")[0]  # without the place in the library's source
+    return RecipeError(
+        f"{member.library} refuses to train member {member.id!r}: {reason}; correct its parameters in the recipe"
+    )

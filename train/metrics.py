@@ -115,7 +115,7 @@ def _ranking(tp: Array, fp: Array, positives: Array, negatives: Array) -> dict[s
     for recall in RECALLS:
         at = np.argmax(tpr >= recall - 1e-12, axis=1)
         reached, false_rate = tpr[sample, at], fpr[sample, at]
-        found[f"precision_at_recall_{recall:g}"] = precision[sample, at]
+        found[f"precision_at_recall_{recall:g}"] = np.where(positives > 0, precision[sample, at], np.nan)
         for prevalence in PREVALENCES:
             name = f"precision_at_recall_{recall:g}_and_prevalence_{prevalence:g}"
             found[name] = _precision(reached, false_rate, prevalence)

@@ -30,12 +30,13 @@ def read_patch(path: Path) -> NDArray[np.float32]:
         PatchFileError: missing, unreadable, pickled, or of another shape or type.
     """
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        stored = np.lib.format.open_memmap(path, mode="r")  # reads npy only: no archive, no pickle
+    except (OSError, ValueError) as error:
         raise PatchFileError(f"{path}: cannot be read as a patch ({error})") from error
     if stored.shape != _SHAPE or stored.dtype.kind not in "fiu":
         raise PatchFileError(f"{path}: is {stored.dtype} {stored.shape}, expected numbers {_SHAPE} in band order")
-    pixels = np.ascontiguousarray(stored.transpose(2, 0, 1)).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is not finite, so not valid
+        pixels = np.ascontiguousarray(stored.transpose(2, 0, 1)).astype(np.float32)
     pixels[~np.isfinite(pixels)] = np.nan
     pixels[_OPTICAL] = np.where((pixels[_OPTICAL] == 0).all(axis=0), np.nan, pixels[_OPTICAL])
     pixels[_RADAR] = np.where(pixels[_RADAR] == 0, np.nan, pixels[_RADAR])

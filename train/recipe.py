@@ -71,8 +71,8 @@ def read_recipe(name: str) -> Recipe:
     if name.endswith(".json"):
         try:
             text = Path(name).read_text(encoding="utf-8")
-        except OSError as error:
-            raise RecipeError(f"{name}: cannot be read ({error.strerror})") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{name}: cannot be read ({error}); expected JSON in UTF-8") from error
     elif name in known_recipes():
         text = resources.files("lsd.train").joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
     else:
@@ -89,6 +89,9 @@ def read_recipe(name: str) -> Recipe:
 
 def _recipe(stored: Any, where: str) -> Recipe:
     _check_keys(stored, {"name", "description", "members"}, {"weights"}, where)
+    for key in ("name", "description"):
+        if not isinstance(stored[key], str):
+            raise RecipeError(f"{where}: {key} must be text, is {stored[key]!r}")
     if not isinstance(stored["members"], list) or not stored["members"]:
         raise RecipeError(f"{where}: members must be a list of at least one forest")
     members = tuple(_member(member, f"{where}: member {i}") for i, member in enumerate(stored["members"], start=1))

@@ -10,6 +10,7 @@ features.npz   float32 matrix of each feature set over all samples: lsd-export c
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
@@ -82,7 +83,7 @@ def load_run(path: Path) -> Run:
         return _run(path, document)
     except LsdError:
         raise
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunFolderError(f"{path}: incomplete run ({type(error).__name__}: {error}); train it again") from error
 
 
@@ -100,7 +101,9 @@ def _run(path: Path, document: dict[str, Any]) -> Run:
     for member in members:
         if not member.model.is_file():
             raise RunFolderError(f"{path}: {member.model.name} is missing; train it again")
-    with np.load(path / FEATURES_NAME, allow_pickle=False) as stored:
+        if member.feature_set not in document["feature_sets"]:
+            raise RunFolderError(f"{path}: member {member.id!r} names no feature set of the run; train it again")
+    with np.load(io.BytesIO((path / FEATURES_NAME).read_bytes()), allow_pickle=False) as stored:
         rows = {name: np.asarray(stored[name], np.float32) for name in document["feature_sets"]}
     return Run(
         path=path,

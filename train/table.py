@@ -35,7 +35,8 @@ def read_table(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) ->
         needed: statistics that the feature sets use.
         wanted: statistics to read too where the table has them; all others are left out.
     Raises:
-        TableError: a missing column or one given twice, a value that is no number, labels (see `ids_and_labels`).
+        TableError: a missing column or one given twice, a value that is no finite float32 number (empty or NaN is
+            missing), labels (see `ids_and_labels`).
     """
     header, rows = read_rows(path)
     ids, labels = ids_and_labels(path, header, rows)
@@ -59,6 +60,12 @@ def read_table(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) ->
 
 def _numbers(path: Path, name: str, texts: list[str]) -> NDArray[np.float32]:
     try:
-        return np.array([float(text) if text else np.nan for text in texts], np.float64).astype(np.float32)
+        values = np.array([float(text) if text else np.nan for text in texts], np.float64)
     except ValueError as error:
         raise TableError(f"{path}: column {name!r}: {error}; expected numbers, empty for missing") from error
+    too_large = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
+    if too_large.size:
+        raise TableError(
+            f"{path}: column {name!r}: {texts[too_large[0]]} is no finite float32 number; expected empty for missing"
+        )
+    return values.astype(np.float32)

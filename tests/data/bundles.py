@@ -36,31 +36,66 @@ def forest_over(wanted: FeatureSet, seed: int, accumulator: str) -> ForestTable:
 
 def random_bundle(min_valid_fraction: float = 0.9, configurations: tuple[str, ...] = ("all", "optical")) -> Bundle:
     """Two members (float64 and float32 sums) for each configuration, over the published table's features."""
-    members, sets, contents, chosen = {}, {}, {}, []
+    members, sets, chosen = {}, {}, []
     for name in configurations:
         wanted = feature_set("table-85", CONFIGURATIONS[name])
         sets[name] = wanted
         for number, (library, accumulator) in enumerate((("lightgbm", "float64"), ("xgboost", "float32"))):
             key = f"{name}-{library}"
-            contents[f"forests/{key}.forest"] = forest_to_bytes(forest_over(wanted, 7 + number, accumulator))
-            members[key] = Member(library, name, f"forests/{key}.forest", 30, {})
+            member = Member(library, name, f"forests/{key}.forest", 30, {})
+            members[key] = member, forest_over(wanted, 7 + number, accumulator)
         keys = (f"{name}-lightgbm", f"{name}-xgboost")
         chosen.append(Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.2, {}))
+    return _bundle("random", sets, members, tuple(chosen), min_valid_fraction)
+
+
+def step_bundle(feature: str, threshold: float) -> Bundle:
+    """Optical patches are a slide where a feature of `table-85` exceeds a threshold: an answer that can be foreseen."""
+    wanted = feature_set("table-85", CONFIGURATIONS["optical"])
+    one = np.array([0, 1], np.int32)
+    forest = ForestTable(
+        accumulator="float64",
+        base_margin=0.0,
+        n_features=len(wanted.features),
+        node_offset=one,
+        leaf_offset=2 * one,
+        feature=np.array([wanted.names.index(feature)], np.uint16),
+        threshold=np.array([threshold], np.float32),
+        default_left=np.ones(1, np.uint8),
+        left=np.array([~0], np.int16),
+        right=np.array([~1], np.int16),
+        leaf_value=np.array([-3.0, 3.0]),
+    )
+    return _bundle(
+        "step",
+        {"optical": wanted},
+        {"step": (Member("lightgbm", "optical", "forests/step.forest", 1, {}), forest)},
+        (Configuration("optical", CONFIGURATIONS["optical"], ("step",), (1.0,), Calibration("none"), 0.5, 0.2, {}),),
+    )
+
+
+def _bundle(
+    name: str,
+    sets: dict[str, FeatureSet],
+    members: dict[str, tuple[Member, ForestTable]],
+    configurations: tuple[Configuration, ...],
+    min_valid_fraction: float = 0.9,
+) -> Bundle:
+    contents = {member.table: forest_to_bytes(forest) for member, forest in members.values()}
     manifest = Manifest(
-        name="random",
-        description="Random forests for tests.",
+        name=name,
+        description="Made-up forests for tests.",
         licence="Apache-2.0",
         synthetic=True,
         lsd_version="0",
         min_valid_fraction=min_valid_fraction,
         feature_sets=sets,
-        members=members,
-        configurations=tuple(chosen),
+        members={key: member for key, (member, _) in members.items()},
+        configurations=configurations,
         training={},
         files={},
     )
-    chain = Chain(bundle_in_memory(manifest, contents))
-    contents[GOLDEN_NAME] = npz_bytes(golden_outputs(chain))
+    contents[GOLDEN_NAME] = npz_bytes(golden_outputs(Chain(bundle_in_memory(manifest, contents))))
     return bundle_in_memory(manifest, contents)
 
 

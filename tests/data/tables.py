@@ -15,7 +15,7 @@ CHANNELS = (*(f"band{number}" for number in range(1, 13)), "ndvi", "ndwi")
 
 
 def synthetic_rows(n: int, seed: int = 0, share: float = 0.25) -> tuple[list[str], list[int], dict[str, np.ndarray]]:
-    """IDs, labels and columns under the published names; positives have means and spreads moved by part of a deviation."""
+    """IDs, labels and columns under the published names; means and spreads of positives are moved a little."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < share).astype(int)
     labels[:2] = 0, 1  # both classes, whatever the seed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from lsd.runtime import errors
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundles import random_bundle, write
 from tiles import L2A_NEW, optical, write_tiff
+
+from bundles import random_bundle, write
 
 
 @pytest.fixture(scope="session")

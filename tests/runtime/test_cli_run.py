@@ -88,12 +88,16 @@ def test_a_wrong_configuration_file(bundle, good, tmp_path, config, message):
 
 def test_flags_win_over_the_configuration_file(bundle, good, tmp_path):
     (tmp_path / "run.json").write_text('{"stride": 32, "batch_size": 3}')
-    ran = invoke(main, bundle, good, "-o", tmp_path / "out", "--config", tmp_path / "run.json", "--stride", 16, "--json")
+    ran = invoke(
+        main, bundle, good, "-o", tmp_path / "out", "--config", tmp_path / "run.json", "--stride", 16, "--json"
+    )
     options = json.loads(ran.out)["options"]
     assert (options["stride"], options["batch_size"]) == (16, 3)
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--stride", 0), ("--stride", 65), ("--batch-size", 0), ("--window-rows", 0)])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--stride", 0), ("--stride", 65), ("--batch-size", 0), ("--window-rows", 0)]
+)
 def test_a_number_out_of_range(bundle, good, tmp_path, flag, value):
     ran = invoke(main, bundle, good, "-o", tmp_path / "out", flag, value)
     assert ran.code == 2 and f"{flag[2:].replace('-', '_')} must be 1.." in ran.error and f"is {value}" in ran.error

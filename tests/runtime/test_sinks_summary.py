@@ -14,7 +14,7 @@ from lsd.runtime.errors import TileError
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import NO_SLIDE, NOT_SCORED, SLIDE, TileScores
 from lsd.runtime.sinks import RunContext
-from lsd.runtime.sinks.summary import RunSummary, done_result, failed_result
+from lsd.runtime.sinks.summary import RunSummary, TileResult, done_result, failed_result
 from lsd.runtime.tiles import Grid, Tile
 
 CONTEXT = RunContext("reference", "cd" * 32, ("optical", "all"), (0.4, 0.5), False, "0.1.0", 0.176)

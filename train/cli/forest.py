@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from lsd.runtime.bands import Modality, in_order, of_modality, resolve
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import BandError, ConfigurationError, OutputError, UsageError
 from lsd.train.run import PLOTS_NAME, RUN_NAME
+
+LIBRARIES = ("lightgbm", "xgboost", "sklearn", "scipy", "matplotlib")
+MIN_FOLDS, MAX_FOLDS = 3, 100  # a fold's calibration is chosen by cross-validation over the other folds: at least two
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class ForestOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.folds < 2 or self.jobs < 1 or self.seed < 0:
+        if not MIN_FOLDS <= self.folds <= MAX_FOLDS or self.jobs < 1 or self.seed < 0:
             raise ConfigurationError(
-                f"expected folds >= 2, jobs >= 1 and seed >= 0, found {self.folds}, {self.jobs} and {self.seed}"
+                f"expected folds {MIN_FOLDS}..{MAX_FOLDS}, jobs >= 1 and seed >= 0, "
+                f"found {self.folds}, {self.jobs} and {self.seed}"
             )
-
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise ConfigurationError(f"name must be letters, digits and _.+- (it names files), is {self.name!r}")
 
@@ -64,6 +68,13 @@ def bands_of(text: str) -> tuple[str, ...]:
     except BandError as error:
         raise UsageError(f"--bands {text}: {error}; groups: {', '.join(GROUPS)}") from error
     return in_order(name for item in named for name in ([item] if isinstance(item, str) else of_modality(*item)))
+
+
+def check_libraries() -> None:
+    """Raise UsageError, with the command that installs them, if libraries of the extra `train` are absent."""
+    absent = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(f"lsd-train needs {', '.join(absent)}: pip install 'lsd-edge[train]'")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -92,7 +103,7 @@ def check_output(output: Path, overwrite: bool) -> None:
 @click.option("--bands", help="Groups (all, optical, sar) and band names, separated by commas.  [default: all]")
 @click.option("--name", help="Name of the configuration.  [default: as --bands]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
-@click.option("--folds", type=int, help="Number of folds.  [default: 5]")
+@click.option("--folds", type=int, help="Number of folds, 3 or more.  [default: 5]")
 @click.option("--seed", type=int, help="Of folds and forests.  [default: 42]")
 @click.option("--jobs", type=int, help="Threads; small fits are fastest with one.  [default: 1]")
 @click.option("--data-name", help="What the data are called in the model card.")
@@ -134,6 +145,7 @@ def forest(
 
     started_s = time.perf_counter()
     set_verbosity(verbose, quiet)
+    check_libraries()
     options = options_from(ForestOptions, config, flags)
     if (table is None) == (patches is None) or (patches is None) != (labels is None):
         raise UsageError("give either --table FILE, or --patches DIR with --labels CSV")

@@ -1,0 +1,142 @@
+"""lsd-run meets an unfit bundle, machine or output: one line, exit code 2 or 3, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+from commands import ended, files, invoke, start
+from tiles import L2A_NEW, optical, write_tiff
+
+from bundles import random_bundle, write
+from lsd.runtime.cli.run import main
+
+NAMES = ["red", "green", "blue", "nir"]
+
+
+def manifest_with(**changes):
+    def edit(folder):
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+def changed_byte(folder):
+    path = folder / "forests" / "optical-xgboost.forest"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def path_outside(folder):
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text())
+    document["files"]["../secret"] = {"sha256": "0" * 64, "size_bytes": 1}
+    path.write_text(json.dumps(document))
+
+
+UNFIT = {
+    "changed byte": (changed_byte, "forests/optical-xgboost.forest was changed since export: SHA-256 is"),
+    "missing file": (lambda folder: (folder / "golden.npz").unlink(), "golden.npz is missing; copy the bundle again"),
+    "path outside": (path_outside, "lists '../secret', a path that leaves the bundle; do not trust it"),
+    "unknown schema": (manifest_with(schema_version=2), "schema version is 2, this lsd-edge reads 1; install"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
+    "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is not JSON"),
+    "unknown key": (manifest_with(tresholds=[]), "unknown key 'tresholds'"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_an_unfit_bundle(good, tmp_path, what):
+    spoil, says = UNFIT[what]
+    folder = write(random_bundle(configurations=("optical",)), tmp_path / "bundle")
+    spoil(folder)
+    ran = invoke(main, folder, good, "-o", tmp_path / "out")
+    assert ran.code == 2 and says in ran.error and ran.out == "" and not (tmp_path / "out").exists()
+
+
+def test_no_bundle(good, tmp_path):
+    ran = invoke(main, tmp_path / "nowhere", good, "-o", tmp_path / "out")
+    assert ran.code == 2 and "there is no bundle here; make one with lsd-export build" in ran.error
+
+
+def test_a_machine_that_computes_otherwise_fails_the_self_test(bundle, good, tmp_path, monkeypatch):
+    monkeypatch.setattr("lsd.runtime.chain.sigmoid", lambda margin: np.float32(1) / (1 + np.exp(1.1 * -margin)))
+    ran = invoke(main, bundle, good, "-o", tmp_path / "out")
+    assert ran.code == 3 and not (tmp_path / "out").exists()
+    assert "self-test of" in ran.error and "probability: error" in ran.error and "do not use this bundle" in ran.error
+
+
+def test_a_backend_that_the_bundle_does_not_hold(bundle, good, tmp_path):
+    ran = invoke(main, bundle, good, "-o", tmp_path / "out", "--backend", "compiled")
+    assert (
+        ran.code == 2 and "holds no compiled forest of 'all-lightgbm'" in ran.error and "--backend table" in ran.error
+    )
+
+
+@pytest.mark.parametrize("below", ["file", "file/deeper"])
+def test_an_output_below_a_file(bundle, good, tmp_path, below):
+    (tmp_path / "file").write_text("in the way")
+    ran = invoke(main, bundle, good, "-o", tmp_path / below)
+    assert ran.code == 2 and f"cannot write {tmp_path / below}: " in ran.error
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_half_tile(bundle, good, tiny_disk):
+    write_tiff(good / f"{L2A_NEW}.tif", optical(512, 512), NAMES)  # its picture is larger than the disk
+    ran = invoke(main, bundle, good, "-o", tiny_disk / "out")
+    assert ran.code == 2 and "No space left on device; free space on that disk" in ran.error and ran.out == ""
+    assert files(tiny_disk) == {} and list((tiny_disk / "out").iterdir()) == []
+
+
+def test_a_limit_on_file_size_stops_the_run_and_leaves_no_half_tile(bundle, good, tmp_path):
+    limit = f"import resource; resource.setrlimit({resource.RLIMIT_FSIZE}, (20_000, 20_000))"
+    ran = ended(start("lsd-run", bundle, good, "-o", tmp_path / "out", before=limit))
+    assert ran.code == 2 and "File too large; raise the limit on file size" in ran.error
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_was_done_before_the_disk_was_full_stays(bundle, good, tmp_path):
+    """The second tile has a picture too large for the limit, the first one has not."""
+    constant = np.full((4, 80, 96), 1500, np.uint16)
+    write_tiff(good / f"{L2A_NEW}.tif", constant, NAMES)
+    write_tiff(good / f"zz_{L2A_NEW}.tif", optical(512, 512), NAMES)
+    limit = f"import resource; resource.setrlimit({resource.RLIMIT_FSIZE}, (60_000, 60_000))"
+    ran = ended(start("lsd-run", bundle, good, "-o", tmp_path / "out", before=limit))
+    assert ran.code == 2 and "File too large" in ran.error
+    assert {name.split("/")[0] for name in files(tmp_path / "out")} == {L2A_NEW}
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_leaves_no_half_tile(bundle, good, tmp_path, signals):
+    """A second one may interrupt the tidying up: a hidden folder may stay then, and does not matter to the next run."""
+    write_tiff(good / f"{L2A_NEW}.tif", optical(400, 400), NAMES)
+    out = tmp_path / "out"
+    process = start("lsd-run", bundle, good, "-o", out, "--stride", "2", "--progress", "off")
+    partial = out / f".{L2A_NEW}.partial"
+    deadline_s = time.monotonic() + 30
+    while not partial.is_dir() and process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert partial.is_dir(), process.communicate()
+    time.sleep(0.2)
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+    ran = ended(process)
+    if signals == 1:
+        assert ran.code == 130 and "Traceback" not in ran.err and list(out.iterdir()) == []
+        assert "stopped by the user; what was finished stays, nothing is half-written" in ran.err
+    assert ran.code != 0 and not (out / L2A_NEW).exists()
+    again = invoke(main, bundle, good, "-o", out)
+    assert again.code == 0 and set(files(out)) >= {f"{L2A_NEW}/scores.tif", "summary.json"}
+
+
+def test_a_reader_that_goes_away_is_no_traceback(bundle, good, tmp_path):
+    with start("lsd-run", bundle, good, "-o", tmp_path / "out", "--json") as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert "Traceback" not in err and (tmp_path / "out" / "summary.json").is_file()
