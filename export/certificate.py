@@ -93,7 +93,7 @@ def certify(chain: Chain, evidence: dict[str, Evidence], seed: int = 0) -> list[
 def _golden(
     chain: Chain, configuration: Configuration, evidence: dict[str, Evidence], pixels: NDArray[np.float32]
 ) -> list[StageResult]:
-    """Statistics of the golden patches, and their probability from pixels to the end: it shows a column out of place."""
+    """Statistics of the golden patches, and their probability, end to end: it shows a column out of place."""
     proofs = {member: evidence[member] for member in configuration.members}
     names = sorted({name for proof in proofs.values() for name in proof.features.statistics})
     found = named_statistics(pixels, BAND_NAMES, names)

@@ -63,8 +63,10 @@ def _reliability(axis: Any, trained: Trained, labels: NDArray[np.int8]) -> None:
         size = [8 + 400 * (bins == number).mean() for number in used]
         axis.plot(mean, share, color=colour, label=name)
         axis.scatter(mean, share, size, color=colour, alpha=0.7)
-    title = "Reliability (area of a dot: its share of the samples)"
-    axis.set(title=title, xlabel="predicted probability", ylabel="share of slides", xlim=(0, 1.02), ylim=(0, 1.02))
+    title = "Reliability; area of a dot: share of samples"
+    axis.set(
+        title=title, xlabel="predicted probability", ylabel="share of slides", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
+    )
     _finish(axis, "upper left")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from lsd.train.configuration import Trained
 
 ROWS = {
@@ -23,7 +26,7 @@ COLUMNS = {
 
 
 def table_of(trained: Trained, configuration: str, recipe: str) -> str:
-    """Aligned text: one line a way of evaluation, each metric with half the width of its 95 % interval."""
+    """Aligned text: one line a way of evaluation, each metric with half the width of its 95 % interval, - for none."""
     lines = [
         f"{configuration}, recipe {recipe}, threshold {trained.threshold:.4f}, calibration {trained.calibration.method}"
     ]
@@ -33,6 +36,11 @@ def table_of(trained: Trained, configuration: str, recipe: str) -> str:
         metrics = trained.report[way].get(scope)
         if metrics is None:
             continue
-        cells = (f"{m['value']:.4f} +-{(m['high'] - m['low']) / 2:.4f}" for m in (metrics[name] for name in COLUMNS))
-        lines.append(f"{title:<{width}}" + "".join(f"{cell:>17}" for cell in cells))
+        lines.append(f"{title:<{width}}" + "".join(f"{_cell(metrics[name]):>17}" for name in COLUMNS))
     return "\n".join(lines)
+
+
+def _cell(metric: Mapping[str, float]) -> str:
+    if math.isnan(metric["value"]):  # precision where nothing is called
+        return "-"
+    return f"{metric['value']:.4f} +-{(metric['high'] - metric['low']) / 2:.4f}"

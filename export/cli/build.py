@@ -53,6 +53,7 @@ def build(
     from lsd.runtime.bundle import CERTIFICATE_NAME, open_bundle
     from lsd.runtime.chain import Chain
     from lsd.runtime.commit import prepare_output, whole_folder
+    from lsd.runtime.errors import OutputError
     from lsd.runtime.manifest import MANIFEST_NAME
     from lsd.runtime.parity import check_golden, require
     from lsd.train.run import load_run
@@ -67,6 +68,8 @@ def build(
         bundle, results = bundle_from_runs(loaded, text, with_c, say)
         write_bundle(folder, bundle)
         written = open_bundle(folder)
+        if written.sha256 != bundle.sha256:
+            raise OutputError(f"{output}: what was read back is not what was written; is the disk sound?")
         require(check_golden(written, Chain(written)), f"{output} as written")
     if as_json:
         click.echo(bundle.contents[CERTIFICATE_NAME].decode(), nl=False)

@@ -160,13 +160,14 @@ def main(
     if as_json:
         click.echo(json.dumps(summary.to_json(context, resolved), indent=1, allow_nan=False))
     else:
-        click.echo(summary.table())
+        click.echo("\n".join([summary.table(), *summary.looks()]))
         click.echo(f"products: {output}/TILE/{{{', '.join(PRODUCTS.values())}}}; summary: {output / SUMMARY_NAME}")
-    for line in [*(() if quiet else summary.looks()), *summary.failures()]:
+    for line in summary.failures():
         click.echo(line, err=True)
     totals = summary.totals()
     outcome = "DONE" if not totals["failed"] else f"{totals['failed']} OF {totals['tiles']} TILES FAILED"
+    runtime_s = time.perf_counter() - started_s
     if quiet < 2:
-        click.echo(f"{outcome} | Runtime: {time.perf_counter() - started_s:.1f} s | {totals['patches']} patches", err=True)
+        click.echo(f"{outcome} | Runtime: {runtime_s:.1f} s | {totals['patches']} patches", err=True)
     if totals["failed"]:
         click.get_current_context().exit(1)

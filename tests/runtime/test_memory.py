@@ -18,7 +18,7 @@ import atexit, resource, sys
 atexit.register(lambda: print('PEAK_MB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr))
 """
 # GDAL's block cache is the one part that fills as a tile is read, up to its limit: it is set low so that the test sees
-# the rest. Measured: 148 MB for 1,024 x 1,024 px, 124 for 1,024 x 8,192, 134 for 6,144 x 6,144, some 20 MB of it chance.
+# the rest. Measured: 148 MB for 1,024 x 1,024 px, 124 for 1,024 x 8,192 and 134 for 6,144 x 6,144, which is chance.
 # What may grow is the picture, at most 1,024 px square (12 MB kept, as much again while it is drawn), and 12 bytes a
 # patch. The pixels of the largest tile would be 576 MB as float32.
 CACHE_MB = 16
@@ -65,9 +65,7 @@ def test_the_cache_of_gdal_has_a_limit_of_its_own_unless_the_user_sets_one(monke
 
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
     with run._bounded_cache():
-        assert (
-            rasterio.env.getenv()["GDAL_CACHEMAX"] == 256 * 2**20
-        )  # rasterio counts bytes, the environment variable MB
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 256 * 2**20  # in bytes
     monkeypatch.setenv("GDAL_CACHEMAX", "64")
     with run._bounded_cache():
         assert "GDAL_CACHEMAX" not in rasterio.env.getenv()

@@ -173,7 +173,11 @@ def planted_at(x_px: int, y_px: int) -> tuple[float, float, float, float]:
 
 @pytest.mark.parametrize("delivered", ["on the grid", "in degrees", "8 m, shifted"])
 def test_an_anomaly_is_found_where_it_was_planted(tmp_path, delivered):
-    """One patch of bright near infrared, in a band that may come on another grid: that patch is called, no other."""
+    """One patch of bright near infrared, in a band that may come on another grid: that patch is called, no other.
+
+    The bright square is 16 m larger on each side, so that only its own patch is bright throughout after resampling; a
+    displacement of two pixels would leave none.
+    """
     left, bottom, right, top = planted_at(64, 128)
     lies = {
         "on the grid": ("EPSG:32633", ORIGIN, 300),
@@ -185,12 +189,13 @@ def test_an_anomaly_is_found_where_it_was_planted(tmp_path, delivered):
     x, y = lie.c + lie.a * columns.ravel(), lie.f + lie.e * rows.ravel()
     east, north = (np.reshape(axis, columns.shape) for axis in transform(crs, "EPSG:32633", x, y))
     nir = np.full(columns.shape, 2000, np.uint16)
-    nir[(east > left) & (east < right) & (north > bottom) & (north < top)] = 6000
+    inside = (east > left - 16) & (east < right + 16) & (north > bottom - 16) & (north < top + 16)
+    nir[inside] = 6000
     folder = tmp_path / "in" / L2A_NEW
     write_band_folder(folder, dict(zip(BANDS[:3], optical(300, 300), strict=False)))
     write_band_folder(folder, {"B08": nir}, crs=crs, transform=lie)
 
-    bundle = write(step_bundle("nir_mean", 5700), tmp_path / "bundle")
+    bundle = write(step_bundle("nir_min", 5900), tmp_path / "bundle")
     main([str(bundle), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-qq"], standalone_mode=False)
     products = tmp_path / "out" / L2A_NEW
     (feature,) = json.loads((products / "detections.geojson").read_text())["features"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score
 
@@ -58,3 +60,33 @@ def test_no_sample_has_a_say_about_its_own_fold():
     assert before.thresholds[2] == after.thresholds[2]
     assert "none" not in before.methods
     assert not np.array_equal(before.probability[fold == 1], after.probability[fold == 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 5e-324, 0.3, np.nextafter(0.3, 1), 0.5, 1.0]), st.integers(0, 1)),
+        min_size=1,
+        max_size=12,
+    ).filter(lambda rows: sum(label for _, label in rows) > 0)
+)
+def test_no_threshold_from_zero_up_beats_the_best(rows):
+    p, labels = np.array([p for p, _ in rows]), np.array([label for _, label in rows], np.int8)
+
+    def f1(threshold):
+        called = p > threshold
+        return 2 * int((called & (labels == 1)).sum()) / (int(called.sum()) + int(labels.sum()))
+
+    found = best_threshold(p, labels)
+    assert 0 <= found <= 1
+    assert f1(found) == max(f1(threshold) for threshold in [0.0, *p.tolist()])
+
+
+@pytest.mark.parametrize("reversed_order", [False, True])
+def test_platt_keeps_the_order_even_of_a_forest_that_is_wrong(reversed_order):
+    margin, labels, _ = sample()
+    p = 1 / (1 + np.exp(margin if reversed_order else -margin))
+    found = fit_calibration("platt", p, labels)
+    assert found.parameters[0] > 0
+    order = np.argsort(p)
+    assert (np.diff(found.apply(p)[order]) >= 0).all()

@@ -145,9 +145,14 @@ def test_another_seed_gives_another_run_and_json_is_all_of_stdout(tmp_path):
     assert thresholds[1] != thresholds[2]
 
 
-def test_a_page_of_plots_is_drawn(tmp_path):
-    done = lsd_train("--table", table(tmp_path), "--recipe", recipe(tmp_path), "--folds", 3, "-o", tmp_path / "run")
+def test_a_forest_that_calls_nothing_has_no_precision_and_is_drawn_all_the_same(tmp_path):
+    timid = recipe(tmp_path, rounds=1, parameters={"learning_rate": 1e-4})
+    done = lsd_train("--table", table(tmp_path), "--recipe", timid, "--folds", 3, "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
+    row = next(line for line in done.stdout.splitlines() if line.startswith("out of fold, p > .5 "))
+    assert row.split()[6:10] == ["0.0000", "+-0.0000", "-", "0.0000"]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["kfold"]["all"]["precision"] == {"value": None, "low": None, "high": None}
     assert (tmp_path / "run" / "plots.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from lsd.train import metrics
 from lsd.train.metrics import ECE_BINS, evaluate, is_open_sea, paired_f1_gain
 from lsd.train.table import read_table
 
@@ -82,3 +83,37 @@ def test_open_sea_of_the_real_table_holds_no_slide(shared_data):
     sea = is_open_sea(real.statistics["desc_vh_mean"])
     assert real.labels[sea].sum() == 0
     assert sea.mean() == pytest.approx(0.185, abs=0.01)  # METHOD: 18.5 %
+
+
+def test_an_interval_shrinks_with_the_number_of_rows():
+    def width(n):
+        found = evaluate(*sample(n))["f1"]
+        return found["high"] - found["low"]
+
+    assert width(1600) == pytest.approx(width(100) / 4, rel=0.4)  # as 1 / sqrt(n)
+
+
+def test_bootstrap_samples_without_a_positive_have_no_precision():
+    p = np.linspace(0.05, 0.95, 40)
+    found = evaluate(p, (p > 0.94).astype(np.int8))  # one positive: absent from 36 % of the samples
+    for name in ("auc", "average_precision", "recall", "precision_at_recall_0.8"):
+        assert found[name]["value"] == 1 and found[name]["high"] == 1, name
+    assert found["precision_at_recall_0.8"]["low"] == 1  # it is drawn first in every sample that holds it
+
+
+def test_a_gain_is_that_of_a_plain_loop(monkeypatch):
+    rng = np.random.default_rng(9)
+    labels = (rng.random(150) < 0.4).astype(np.int8)
+    ours = [rng.random(150) < 0.2 + 0.6 * labels for _ in range(3)]
+    theirs = [rng.random(150) < 0.3 + 0.4 * labels for _ in range(3)]
+    monkeypatch.setattr(metrics, "BOOTSTRAPS", 100)
+    found = paired_f1_gain(ours, theirs, labels, seed=4)
+    gains = []
+    for weights in np.random.default_rng(4).multinomial(150, np.full(150, 1 / 150), 100):
+        rows = np.repeat(np.arange(150), weights)
+        each = [
+            reference.f1_score(labels[rows], a[rows]) - reference.f1_score(labels[rows], b[rows])
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        gains.append(np.mean(each))
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(gains, (0.025, 0.975))), abs=1e-12)

@@ -1,0 +1,134 @@
+"""Faults planted between training and bundle: each is caught, no bundle is written, the exit code is 3."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from commands import files, invoke
+
+from lsd.export.cli.main import main as lsd_export
+from lsd.runtime.calibration import Calibration
+
+
+def one_leaf(forest):
+    """The leaf that adds most, moved by one part in a million."""
+    values = forest.leaf_value.copy()
+    values[np.argmax(np.abs(values))] *= 1 + 1e-6
+    return replace(forest, leaf_value=values)
+
+
+def one_threshold(forest):
+    """The first threshold, moved to the next float32."""
+    values = forest.threshold.copy()
+    values[0] = np.nextafter(values[0], np.float32(np.inf))
+    return replace(forest, threshold=values)
+
+
+def missing_goes_elsewhere(forest):
+    return replace(forest, default_left=1 - forest.default_left)
+
+
+def children_swapped(forest):
+    left, right = forest.left.copy(), forest.right.copy()
+    left[0], right[0] = right[0], left[0]
+    return replace(forest, left=left, right=right)
+
+
+def another_start(forest):
+    return replace(forest, base_margin=forest.base_margin + 1e-3)
+
+
+@pytest.mark.parametrize("fault", [one_leaf, one_threshold, missing_goes_elsewhere, children_swapped, another_start])
+def test_a_forest_that_differs(build, tmp_path, monkeypatch, fault):
+    from lsd.export import bundle_from_runs as module
+
+    original = module.forest_from_file
+    monkeypatch.setattr(module, "forest_from_file", lambda path, library: fault(original(path, library)))
+    failed(build(tmp_path / "b"), tmp_path, "margins of ")
+
+
+def test_statistics_in_float32(build, tmp_path, monkeypatch):
+    from lsd.runtime.features import sets
+
+    original = sets.channel_statistics
+    monkeypatch.setattr(
+        sets, "channel_statistics", lambda *arguments: original(*arguments).astype(np.float32).astype(np.float64)
+    )
+    failed(build(tmp_path / "b"), tmp_path, "statistics before rounding")
+
+
+def test_feature_columns_in_another_order(build, tmp_path, monkeypatch):
+    """The manifest lists two columns in each other's place: the forests would be fed the wrong ones."""
+    from lsd.export import bundle_from_runs as module
+
+    original = module._manifest
+
+    def swapped(runs, text, members):
+        manifest = original(runs, text, members)
+        sets = {}
+        for key, one in manifest.feature_sets.items():
+            first, second, *rest = one.features
+            sets[key] = replace(one, name="mine", features=(second, first, *rest))
+        return replace(manifest, feature_sets=sets)
+
+    monkeypatch.setattr(module, "_manifest", swapped)
+    failed(build(tmp_path / "b"), tmp_path, "probability of golden patches")
+
+
+def test_bands_in_another_order(build, tmp_path, monkeypatch):
+    from lsd.runtime.chain import Chain
+
+    original = Chain.features
+    monkeypatch.setattr(
+        Chain, "features", lambda self, one, pixels, bands: original(self, one, pixels[:, ::-1].copy(), bands)
+    )
+    failed(build(tmp_path / "b"), tmp_path, "probability of golden patches")
+
+
+def test_a_forest_that_was_not_trained_on_these_rows_in_the_run_folder(runs, tmp_path):
+    """The model file of another configuration has other columns."""
+    for name, data in files(runs / "optical").items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(data)
+    model = "models/boosted.txt"
+    (tmp_path / "run" / model).write_bytes((runs / "all" / model).read_bytes())
+    done = invoke(lsd_export, "build", tmp_path / "run", "-o", tmp_path / "b")
+    assert done.code in (2, 3) and not (tmp_path / "b").exists(), done.err
+    assert "error: " in done.err and "Traceback" not in done.err
+
+
+def test_a_manifest_that_changes_on_its_way_to_the_disk(build, tmp_path, monkeypatch):
+    """What is written is opened again and compared with what was certified."""
+    from lsd.export import write as module
+
+    original = module.write_bytes
+
+    def losing(path, data):
+        original(path, data.replace(b'"threshold": ', b'"threshold": 1') if path.name == "manifest.json" else data)
+
+    monkeypatch.setattr(module, "write_bytes", losing)
+    done = build(tmp_path / "b")
+    assert done.code == 2 and "what was read back is not what was written" in done.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def failed(done, place, stage):
+    """Exit code 3, one line that names the stage, and no file."""
+    assert done.code == 3, done
+    assert stage in done.error and "of " in done.error and "stages differ from the reference" in done.error
+    assert list(place.iterdir()) == []
+
+
+def test_calibration_is_part_of_the_gate(bundle):
+    """Golden probabilities are calibrated ones: a bundle that forgot its calibration fails its own self-test."""
+    from lsd.runtime.bundle import open_bundle
+    from lsd.runtime.chain import Chain
+    from lsd.runtime.parity import check_golden
+
+    opened = open_bundle(bundle)
+    kept = opened.manifest.configurations
+    changed = tuple(replace(one, calibration=Calibration("platt", (1.3, 0.1))) for one in kept)
+    chain = Chain(replace(opened, manifest=replace(opened.manifest, configurations=changed)))
+    assert {result.stage for result in check_golden(opened, chain) if not result.passed} == {"probability"}
