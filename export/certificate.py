@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from lsd.runtime.parity import (
     StageResult,
     compare,
 )
+from lsd.runtime.versions import installed
 
 ADVERSARIAL_ROWS = 3_000  # a member; DESIGN: flips are counted on at least as many
 GTIL_ROWS = 1_000  # GTIL is slow: a sample of the same rows
@@ -158,17 +158,7 @@ def certificate_bytes(results: list[StageResult], evidence: dict[str, Evidence])
             "training_rows": {member: len(proof.rows) for member, proof in evidence.items()},
             "adversarial_rows_per_member": ADVERSARIAL_ROWS,
         },
-        "versions": {"lsd-edge": __version__, "python": platform.python_version(), **_installed(packages)},
+        "versions": {"lsd-edge": __version__, "python": platform.python_version(), **installed(packages)},
         "machine": {"system": platform.system(), "architecture": platform.machine()},
     }
     return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _installed(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 
 import numpy as np
 import rasterio
 
 from lsd.runtime import __version__
 from lsd.runtime.bundle import Bundle
+from lsd.runtime.versions import installed
 
 OPTIONAL = ("lightgbm", "xgboost-cpu", "xgboost", "treelite", "tl2cgen", "scikit-learn", "torch", "onnxruntime")
 
@@ -30,11 +30,8 @@ def facts(bundle: Bundle | None = None) -> dict[str, str]:
         "memory": _memory(),
         "GDAL_CACHEMAX": os.environ.get("GDAL_CACHEMAX", "default"),
     }
-    for package in OPTIONAL:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+    present = installed(OPTIONAL)
+    found |= {package: present.get(package, "not installed") for package in OPTIONAL}
     if bundle is not None:
         manifest = bundle.manifest
         found["bundle"] = f"{manifest.name} {bundle.sha256[:16]} written by lsd-edge {manifest.lsd_version}"

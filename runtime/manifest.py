@@ -176,12 +176,19 @@ def _check_references(manifest: Manifest) -> None:
         for path in (member.table, *member.compiled.values()):
             if path not in manifest.files:
                 raise BundleError(f"member {key!r} names the file {path!r}, which is not listed")
+    if not 0 < manifest.min_valid_fraction <= 1:
+        raise BundleError(f"min_valid_fraction is {manifest.min_valid_fraction:g}, expected above 0 and at most 1")
     if not manifest.configurations:
         raise BundleError("the bundle holds no configuration")
     for configuration in manifest.configurations:
         in_order(configuration.bands)
         if len(configuration.weights) != len(configuration.members) or not configuration.members:
             raise BundleError(f"configuration {configuration.name!r}: weights and members differ in number")
+        if abs(sum(configuration.weights) - 1) > 1e-9 or not 0 <= configuration.threshold <= 1:
+            raise BundleError(
+                f"configuration {configuration.name!r}: weights sum to {sum(configuration.weights):g} and the "
+                f"threshold is {configuration.threshold:g}, expected 1 and 0..1"
+            )
         for key in configuration.members:
             if key not in manifest.members:
                 raise BundleError(f"configuration {configuration.name!r} names the member {key!r}, which is not there")

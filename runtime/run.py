@@ -38,7 +38,7 @@ def context_of(bundle: Bundle) -> RunContext:
         thresholds=tuple(configuration.threshold for configuration in manifest.configurations),
         synthetic=manifest.synthetic,
         version=__version__,
-        prevalence=manifest.configurations[0].prevalence,
+        prevalences=tuple(configuration.prevalence for configuration in manifest.configurations),
     )
 
 

@@ -7,13 +7,13 @@ import io
 import json
 import math
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lsd.runtime import __version__
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.npz import npz_bytes
+from lsd.runtime.versions import installed
 from lsd.train.configuration import Trained
 from lsd.train.recipe import Recipe
 from lsd.train.run import FEATURES_NAME, MODELS_NAME, OOF_NAME, REPORT_NAME, RUN_NAME, SCHEMA_VERSION
@@ -63,7 +63,7 @@ def save_run(
         "calibration": trained.calibration.to_json(),
         "threshold": trained.threshold,
         "metrics": {scope: trained.report[scope] for scope in ("kfold", "nested", "leave_cluster_out")},
-        "versions": {"lsd-edge": __version__, "python": platform.python_version(), **_installed()},
+        "versions": {"lsd-edge": __version__, "python": platform.python_version(), **installed(PACKAGES)},
     }
     write_bytes(folder / RUN_NAME, json_bytes(document))
     write_bytes(folder / REPORT_NAME, json_bytes(trained.report))
@@ -100,13 +100,3 @@ def _oof(samples: Samples, trained: Trained) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

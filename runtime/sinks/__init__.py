@@ -16,7 +16,7 @@ class RunContext:
 
     configurations: names, in the bundle's order (scores count them from 1). thresholds: probability above which a
     patch is a slide, one a configuration. synthetic: the bundle was trained on made-up data. version: of lsd-edge.
-    prevalence: share of positives, 0..1, that the calibration assumes.
+    prevalences: share of positives, 0..1, that the calibration of each configuration assumes.
     """
 
     bundle_name: str
@@ -25,7 +25,7 @@ class RunContext:
     thresholds: tuple[float, ...]
     synthetic: bool
     version: str
-    prevalence: float
+    prevalences: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Members `bundle` and `software` of the JSON products."""
@@ -34,7 +34,7 @@ class RunContext:
                 "name": self.bundle_name,
                 "sha256": self.bundle_sha256,
                 "configurations": dict(zip(self.configurations, self.thresholds, strict=True)),
-                "assumed_prevalence": self.prevalence,
+                "assumed_prevalence": dict(zip(self.configurations, self.prevalences, strict=True)),
                 "synthetic": self.synthetic,
             },
             "software": {"name": "lsd-edge", "version": self.version},

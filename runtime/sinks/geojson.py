@@ -93,7 +93,7 @@ def _feature(tile: Tile, scores: TileScores, context: RunContext, row: int, colu
             "bundle_sha256": context.bundle_sha256,
             "det_method": "automatic",
             "validated": False,
-            "assumed_prevalence": context.prevalence,
+            "assumed_prevalence": context.prevalences[configuration],
             **{f"acquired_{sensor.replace('-', '_')}": time for sensor, time in sorted(tile.acquired.items())},
         },
     }

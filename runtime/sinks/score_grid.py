@@ -93,7 +93,7 @@ def _tags(tile: Tile, scores: TileScores, context: RunContext) -> dict[str, str]
         "tile_height_px": str(tile.grid.height_px),
         "configurations": ",".join(context.configurations),
         "thresholds": ",".join(str(threshold) for threshold in context.thresholds),
-        "assumed_prevalence": str(context.prevalence),
+        "assumed_prevalence": ",".join(str(prevalence) for prevalence in context.prevalences),
         "bundle_name": context.bundle_name,
         "bundle_sha256": context.bundle_sha256,
         "synthetic": str(context.synthetic).lower(),

@@ -20,7 +20,8 @@ GOLDEN = Path(__file__).parent / "data"
 FREE = frozenset({
     "configurations[].metrics", "configurations[].metrics.*", "configurations[].metrics.*.*",
     "files", "members", "feature_sets", "training", "training.*.versions", "training.*.recipe.members[].parameters",
-    "versions", "inputs.training_rows", "bundle.configurations", "tiles[].configurations", "tiles[].seconds",
+    "versions", "inputs.training_rows", "bundle.configurations",
+    "bundle.assumed_prevalence", "tiles[].configurations", "tiles[].seconds",
     "totals.seconds",
 })  # fmt: skip
 

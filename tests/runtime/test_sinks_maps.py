@@ -28,7 +28,7 @@ from lsd.runtime.sinks.geojson import detections_geojson, write_detections
 from lsd.runtime.sinks.score_grid import score_transform, write_score_grid
 from lsd.runtime.tiles import Decision, Grid, Tile
 
-CONTEXT = RunContext("reference", "ab" * 32, ("optical", "all"), (0.4, 0.5), False, "0.1.0", 0.176)
+CONTEXT = RunContext("reference", "ab" * 32, ("optical", "all"), (0.4, 0.5), False, "0.1.0", (0.176, 0.18))
 sizes = st.integers(64, 330)
 strides = st.integers(9, 64)
 
@@ -163,7 +163,7 @@ def test_properties_of_a_detection():
         "bundle_sha256": "ab" * 32,
         "det_method": "automatic",
         "validated": False,
-        "assumed_prevalence": 0.176,
+        "assumed_prevalence": 0.18,
         "acquired_sentinel_2": "2022-07-06T08:56:11Z",
     }
 
@@ -201,7 +201,7 @@ def test_the_collection_keeps_to_rfc_7946(tmp_path: Path):
 
 def test_a_synthetic_bundle_says_so():
     tile = make_tile(64, 64)
-    context = RunContext("toy", "0" * 64, ("optical",), (0.5,), True, "0.1.0", 0.2)
+    context = RunContext("toy", "0" * 64, ("optical",), (0.5,), True, "0.1.0", (0.2,))
     collection = detections_geojson(tile, make_scores(tile), context)
     assert collection["bundle"]["synthetic"] and "made-up data" in collection["note"]
 
