@@ -70,7 +70,7 @@ reference: setup ## train bundles/reference again from the real feature table (L
 
 measure: setup ## accuracy on the real table, our recipes beside the paper's settings (half an hour)
 	$(VENV)/bin/python -m lsd.benchmarks.real_table --table $(TABLE) --network $(LSD_DATA)/zindi-landslide/network_oof.csv \
-		--cache runs/oof -o benchmarks/results/real_table.json
+		--cache runs/oof -o benchmarks/results/real_table.json --commit $$(git rev-parse --short HEAD)
 
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md

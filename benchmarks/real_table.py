@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lsd.runtime.bands import of_modality
 from lsd.runtime.command import LsdCommand
+from lsd.runtime.doctor import facts
 from lsd.train.cli.forest import GROUPS
 from lsd.train.configuration import REFERENCE_STATISTICS, SEA_STATISTIC, feature_sets_of
 from lsd.train.crossvalidate import combined, out_of_fold
@@ -163,7 +164,8 @@ def left_out_clusters(bench: Bench) -> dict[str, Any]:
 @click.option("--network", required=True, type=click.Path(path_type=Path), help="CSV of ID and eva_oof_prob.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder that keeps predictions.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
-def main(table: Path, network: Path, cache: Path, output: Path) -> None:
+@click.option("--commit", default="not stated", help="Commit that is measured, for the record.")
+def main(table: Path, network: Path, cache: Path, output: Path, commit: str) -> None:
     """Measure every figure that docs/performance.md quotes about accuracy on the real table."""
     bench = Bench(table, cache)
     labels = bench.samples.labels
@@ -173,6 +175,7 @@ def main(table: Path, network: Path, cache: Path, output: Path) -> None:
     ours, paper = found["all", "default"], found["all", "paper-lightgbm-table"]
     land = ~is_open_sea(bench.samples.statistics[SEA_STATISTIC])
     result: dict[str, Any] = {
+        "conditions": {"commit": commit, **facts()},
         "rows": len(labels),
         "positives": int(labels.sum()),
         "cases": {f"{c} {r}": scores(one, labels) for (c, r), one in found.items()},
