@@ -117,7 +117,9 @@ def test_ctrl_c_leaves_no_half_tile(bundle, good, tmp_path, signals):
     """A second one may interrupt the tidying up: a hidden folder may stay then, and does not matter to the next run."""
     write_tiff(good / f"{L2A_NEW}.tif", optical(400, 400), NAMES)
     out = tmp_path / "out"
-    process = start("lsd-run", bundle, good, "-o", out, "--stride", "2", "--progress", "off")
+    # a test run in the background of a shell inherits an ignored SIGINT: take it back
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = start("lsd-run", bundle, good, "-o", out, "--stride", "2", "--progress", "off", before=listen)
     partial = out / f".{L2A_NEW}.partial"
     deadline_s = time.monotonic() + 30
     while not partial.is_dir() and process.poll() is None and time.monotonic() < deadline_s:
