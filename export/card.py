@@ -56,6 +56,8 @@ def model_card(manifest: Manifest) -> str:
             f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
             f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
             f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
+            f"- Folds: {training['folds']['number']} by {training['folds']['kind']}, seed {training['folds']['seed']}: "
+            "one split of many, others differ by up to a hundredth of F1",
             "- The forests here are fitted on all patches; the figures below come from forests that did not see the "
             "patch they judge.\n",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 
 from lsd.runtime import __version__
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
-from lsd.runtime.errors import ConfigurationError, UsageError
+from lsd.runtime.errors import ConfigurationError, OutputError, UsageError
 
 SUMMARY_NAME = "summary.json"
 BACKENDS = ("table", "compiled")
@@ -135,6 +136,7 @@ def main(
     prepare_output(output)
 
     context, summary = context_of(opened), RunSummary()
+    resolved = {**asdict(options), "bundle": str(bundle), "sources": [str(source) for source in sources]}
     if context.synthetic and quiet < 2:
         click.echo(
             "warning: this bundle was trained on synthetic data; its answers mean nothing on real ground", err=True
@@ -145,17 +147,22 @@ def main(
             summary.add(result)
             shown.advance(1, result.id)
 
-        run_tiles(
-            chain,
-            context,
-            sources,
-            SourceOptions(options.s2_offset, options.orbit),  # type: ignore[arg-type]
-            ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
-            output,
-            options.overwrite,
-            report,
-        )
-    resolved = {**asdict(options), "bundle": str(bundle), "sources": [str(source) for source in sources]}
+        try:
+            run_tiles(
+                chain,
+                context,
+                sources,
+                SourceOptions(options.s2_offset, options.orbit),  # type: ignore[arg-type]
+                ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
+                output,
+                options.overwrite,
+                report,
+            )
+        except OutputError:
+            if summary.tiles:  # what was done before is told, where the disk still takes a small file
+                with suppress(OutputError):
+                    summary.write(output / SUMMARY_NAME, context, resolved)
+            raise
     summary.write(output / SUMMARY_NAME, context, resolved)
     if as_json:
         click.echo(json.dumps(summary.to_json(context, resolved), indent=1, allow_nan=False))

@@ -109,7 +109,9 @@ def test_what_was_done_before_the_disk_was_full_stays(bundle, good, tmp_path):
     limit = f"import resource; resource.setrlimit({resource.RLIMIT_FSIZE}, (60_000, 60_000))"
     ran = ended(start("lsd-run", bundle, good, "-o", tmp_path / "out", before=limit))
     assert ran.code == 2 and "File too large" in ran.error
-    assert {name.split("/")[0] for name in files(tmp_path / "out")} == {L2A_NEW}
+    assert {name.split("/")[0] for name in files(tmp_path / "out")} == {L2A_NEW, "summary.json"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [tile["id"] for tile in summary["tiles"]] == [L2A_NEW]
 
 
 @pytest.mark.parametrize("signals", [1, 2])
