@@ -6,7 +6,6 @@ canonical name; an unknown or ambiguous name is an error, never a guess.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from lsd.runtime.errors import BandError
+from lsd.runtime.nearest import did_you_mean
 
 Orbit = Literal["ascending", "descending"]
 Modality = Literal["optical", "sar", "sar_diff"]
@@ -94,8 +94,7 @@ def resolve(name: str, orbit: Orbit | None = None) -> str:
     """
     found = _CANDIDATES.get(name.casefold(), [])
     if not found:
-        near = difflib.get_close_matches(name.casefold(), _CANDIDATES, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name.casefold(), _CANDIDATES)
         raise BandError(f"unknown band {name!r}{hint} (known: {', '.join(BAND_NAMES)} and their aliases)")
     if len(found) > 1 and orbit is not None:
         found = [band for band in found if band.orbit == orbit]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import sys
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import click
 
 from lsd.runtime.errors import ConfigurationError, LsdError
+from lsd.runtime.nearest import did_you_mean
 
 Options = TypeVar("Options")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -83,8 +83,7 @@ def options_from(kind: type[Options], file: Path | None, flags: Mapping[str, Any
     types = get_type_hints(kind)
     for key, value in stored.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
+            hint = did_you_mean(key, known) or f" (known: {', '.join(known)})"
             raise ConfigurationError(f"{file}: unknown key {key!r}{hint}")
         expected = [one for one in get_args(types[key]) or (types[key],) if one is not type(None)]
         if type(value) not in expected and not (type(value) is int and float in expected):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +11,7 @@ from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, PATCH_SIZE_PX, in_order
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.errors import BandError, BundleError
 from lsd.runtime.features.sets import FeatureSet
+from lsd.runtime.nearest import did_you_mean
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -137,8 +137,7 @@ def _record(kind: type[Record], stored: Mapping[str, Any], where: str) -> Record
 
 def _refuse_unknown(found: set[str], known: set[str], where: str) -> None:
     for name in sorted(found - known):
-        near = difflib.get_close_matches(name, known, n=1)
-        raise BundleError(f"{where} has the unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        raise BundleError(f"{where} has the unknown key {name!r}{did_you_mean(name, known)}")
 
 
 def _manifest(document: dict[str, Any], where: str) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from lsd.runtime.errors import RecipeError
 from lsd.runtime.features.sets import SETS
+from lsd.runtime.nearest import did_you_mean
 
 # library -> parameters that a recipe may set, by the library's own names (lightgbm.readthedocs.io: Parameters;
 # xgboost.readthedocs.io: XGBoost Parameters); whatever changes the kind of model or its determinism is left out
@@ -77,7 +77,7 @@ def read_recipe(name: str) -> Recipe:
         text = resources.files("lsd.train").joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
     else:
         raise RecipeError(
-            f"unknown recipe {name!r}{_nearest(name, known_recipes())} "
+            f"unknown recipe {name!r}{did_you_mean(name, known_recipes())} "
             f"(known: {', '.join(known_recipes())}; or a .json file)"
         )
     try:
@@ -119,7 +119,7 @@ def _member(stored: Any, where: str) -> MemberRecipe:
     for key, value in stored["parameters"].items():
         if key not in known_here:
             raise RecipeError(
-                f"{where}: unknown {stored['library']} parameter {key!r}{_nearest(key, list(known_here))}"
+                f"{where}: unknown {stored['library']} parameter {key!r}{did_you_mean(key, list(known_here))}"
             )
         if not isinstance(value, (bool, str)) and not _is_number(value):
             raise RecipeError(f"{where}: parameter {key!r} must be a number, a word or true/false, is {value!r}")
@@ -134,11 +134,6 @@ def _check_keys(stored: Any, needed: set[str], optional: set[str], where: str) -
     if not isinstance(stored, dict):
         raise RecipeError(f"{where}: expected a JSON object, found {type(stored).__name__}")
     for key in sorted(set(stored) - needed - optional):
-        raise RecipeError(f"{where}: unknown key {key!r}{_nearest(key, sorted(needed | optional))}")
+        raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, sorted(needed | optional))}")
     for key in sorted(needed - set(stored)):
         raise RecipeError(f"{where}: lacks the key {key!r}")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
