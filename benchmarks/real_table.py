@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lsd.runtime.bands import of_modality
 from lsd.runtime.command import LsdCommand
 from lsd.runtime.doctor import facts
+from lsd.runtime.haze import is_hazy
 from lsd.train.cli.forest import GROUPS
 from lsd.train.configuration import REFERENCE_STATISTICS, SEA_STATISTIC, feature_sets_of
 from lsd.train.crossvalidate import combined, out_of_fold
@@ -159,6 +160,19 @@ def left_out_clusters(bench: Bench) -> dict[str, Any]:
     return {**{name: evaluate(p, labels) for name, p in found.items()}, "f1_gain": gain}
 
 
+def under_haze(bench: Bench, p: Array) -> dict[str, int]:
+    """Patches without a detection, and slides missed in them, where the mean colour looks like haze and where not."""
+    labels, statistics = bench.samples.labels, bench.samples.statistics
+    hazy, missed = is_hazy(statistics["red_mean"], statistics["blue_mean"]), p <= 0.5
+    return {
+        "hazy_patches": int(hazy.sum()),
+        "hazy_not_called": int((hazy & missed).sum()),
+        "hazy_slides_missed": int((hazy & missed & (labels == 1)).sum()),
+        "clear_not_called": int((~hazy & missed).sum()),
+        "clear_slides_missed": int((~hazy & missed & (labels == 1)).sum()),
+    }
+
+
 @click.command(cls=LsdCommand)
 @click.option("--table", required=True, type=click.Path(path_type=Path), help="The published feature table.")
 @click.option("--network", required=True, type=click.Path(path_type=Path), help="CSV of ID and eva_oof_prob.")
@@ -191,6 +205,10 @@ def main(table: Path, network: Path, cache: Path, output: Path, commit: str) -> 
         },
         "nested_choice": nested_choice(bench, SEEDS[0]),
         "leave_cluster_out": left_out_clusters(bench),
+        "under_haze": {
+            "all": under_haze(bench, ours[SEEDS[0]]),
+            "optical": under_haze(bench, found["optical", "partial"][SEEDS[0]]),
+        },
     }
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for case, one in result["cases"].items():

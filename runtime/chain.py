@@ -1,7 +1,8 @@
 """Members combined into an answer: the valid bands of a patch choose the configuration, its forests give a probability.
 
 An absent modality is never filled: a configuration answers only where all its bands are valid enough, and where none
-does the patch is "not scored".
+does the patch is "not scored". Nor is a patch without a detection called free of slides if too much of it looks like
+cloud, haze or snow: there is no telling what lies below. A detection stands.
 """
 
 from __future__ import annotations
@@ -18,9 +19,19 @@ from lsd.runtime.errors import BackendError
 from lsd.runtime.features.sets import FeatureSet, named_statistics
 from lsd.runtime.forest.compiled import CompiledForest
 from lsd.runtime.forest.walk import TableWalk
+from lsd.runtime.haze import is_hazy
 from lsd.runtime.manifest import Configuration
 from lsd.runtime.patches import PatchBatch
-from lsd.runtime.scores import NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TOO_FEW_VALID_PIXELS, Scores
+from lsd.runtime.scores import (
+    LOOKS_LIKE_CLOUD,
+    NO_CONFIGURATION,
+    NO_SLIDE,
+    NOT_SCORED,
+    SCORED,
+    SLIDE,
+    TOO_FEW_VALID_PIXELS,
+    Scores,
+)
 
 Backend = Literal["table", "compiled"]
 Array = NDArray[np.float64]
@@ -90,6 +101,7 @@ class Chain:
         decision = np.full(n, NOT_SCORED, np.uint8)
         chosen = np.zeros(n, np.uint8)
         valid = np.zeros(n, np.float32)
+        optical = np.zeros(n, bool)  # answered with the help of red and blue
         possible = False
         for number, configuration in enumerate(self.manifest.configurations, start=1):
             if not set(configuration.bands) <= set(batch.bands):
@@ -105,8 +117,12 @@ class Chain:
                 probability[answers] = p
                 decision[answers] = np.where(p > configuration.threshold, SLIDE, NO_SLIDE)
                 chosen[answers] = number
+                optical |= answers & ({"red", "blue"} <= set(configuration.bands))
         unanswered = TOO_FEW_VALID_PIXELS if possible else NO_CONFIGURATION
         status = np.where(chosen > 0, SCORED, unanswered).astype(np.uint8)
+        unseen = (decision == NO_SLIDE) & optical & (_clear_fraction(batch) < self.manifest.min_valid_fraction)
+        status[unseen], decision[unseen] = LOOKS_LIKE_CLOUD, NOT_SCORED
+        probability[unseen], chosen[unseen] = np.nan, 0
         return Scores(probability.astype(np.float32), decision, chosen, valid, status)
 
 
@@ -119,6 +135,14 @@ def _compiled(bundle: Bundle, member: str) -> CompiledForest:
         )
     path = record.compiled[machine]
     return CompiledForest(bundle.contents[path], record.library, path)
+
+
+def _clear_fraction(batch: PatchBatch) -> NDArray[np.float64]:
+    """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow; 1 without red and blue."""
+    if not {"red", "blue"} <= set(batch.bands):
+        return np.ones(len(batch))
+    red, blue = (batch.pixels[:, batch.bands.index(band)] for band in ("red", "blue"))
+    return 1.0 - np.asarray(is_hazy(red, blue).mean(axis=(1, 2)), np.float64)
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:

@@ -12,11 +12,12 @@ from lsd.runtime.patches import PatchBatch, PatchGrid
 # decisions
 NO_SLIDE, SLIDE, NOT_SCORED = 0, 1, 255
 # statuses: why a patch has no score
-SCORED, TOO_FEW_VALID_PIXELS, NO_CONFIGURATION = 0, 1, 2
+SCORED, TOO_FEW_VALID_PIXELS, NO_CONFIGURATION, LOOKS_LIKE_CLOUD = 0, 1, 2, 3
 STATUS_TEXT = {
     SCORED: "scored",
     TOO_FEW_VALID_PIXELS: "not scored: too few valid pixels",
     NO_CONFIGURATION: "not scored: no trained configuration for the bands that are there",
+    LOOKS_LIKE_CLOUD: "not scored: bright as cloud, haze or snow, and no detection",
 }
 
 
@@ -66,5 +67,6 @@ class TileScores:
             "not_scored": int((self.decision == NOT_SCORED).sum()),
             "too_few_valid_pixels": int((self.status == TOO_FEW_VALID_PIXELS).sum()),
             "no_configuration": int((self.status == NO_CONFIGURATION).sum()),
+            "looks_like_cloud": int((self.status == LOOKS_LIKE_CLOUD).sum()),
             "shifted": int(self.shifted.sum()),
         }

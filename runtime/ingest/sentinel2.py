@@ -1,4 +1,4 @@
-"""Sentinel-2: processing level, the +1,000 offset of the stored DN, and scenes too bright to be trusted.
+"""Sentinel-2: processing level and the +1,000 offset of the stored DN.
 
 ESA adds 1,000 to the DN from processing baseline 04.00 on (25 January 2022; Sentinel-2 Products Specification,
 BOA_ADD_OFFSET): reflectance = (DN - 1,000) / 10,000. The canonical unit is that of the training data, with the offset.
@@ -137,23 +137,3 @@ def _stated(
 def _decision(verdict: Offset, reason: str) -> Decision:
     choice = "DN kept: they hold the offset of 1,000" if verdict == "present" else "1,000 added to every DN above 0"
     return Decision("Sentinel-2 offset", choice, reason)
-
-
-# Haze test of Fmask (Zhu and Woodcock, Remote Sensing of Environment 118, 2012): blue - .5 red - .08 > 0. On real
-# samples it holds for 97 % of a snow scene, 86 % of a cloudy one and no pixel of seven clear ones; 9 % of the training
-# patches pass it on their means. A limit on brightness would not tell them apart: the visible medians of the cloudy
-# scene, 2,600 to 2,900 DN, are those of dry ground.
-HAZE_SHARE = 0.1
-
-
-def haze_share(red: NDArray[np.float64], blue: NDArray[np.float64]) -> float:
-    """Share 0..1 of pixels that look like cloud, haze or snow; 0 if none is valid.
-
-    Args:
-        red, blue: float64, canonical DN of the same pixels, NaN where invalid.
-    """
-    known = np.isfinite(red) & np.isfinite(blue)
-    if not known.any():
-        return 0.0
-    reflectance = [(band[known] - 1000.0) / 10000.0 for band in (blue, red)]
-    return float((reflectance[0] - 0.5 * reflectance[1] - 0.08 > 0).mean())

@@ -20,14 +20,16 @@ CAVEAT = (
 class Coverage:
     """Share of a tile that has an answer.
 
-    patches = scored + too_few_valid_pixels + no_configuration. ground_km2: the tile. scored_ground_km2: ground inside
-    at least one scored patch, counted once however patches overlap; up to a tenth of it may have no valid pixel.
+    patches = scored + too_few_valid_pixels + no_configuration + looks_like_cloud. ground_km2: the tile.
+    scored_ground_km2: ground inside at least one scored patch, counted once however patches overlap; up to a tenth of
+    it may have no valid pixel.
     """
 
     patches: int
     scored: int
     too_few_valid_pixels: int
     no_configuration: int
+    looks_like_cloud: int
     overlapping: bool
     ground_km2: float
     scored_ground_km2: float
@@ -50,6 +52,7 @@ class Coverage:
         reasons = {
             "too few valid pixels": self.too_few_valid_pixels,
             "no trained configuration for the bands that are there": self.no_configuration,
+            "ground bright as cloud, haze or snow without a detection": self.looks_like_cloud,
         }
         why = ", ".join(f"{count} for {reason}" for reason, count in reasons.items() if count)
         share = f"{100 * self.not_scored / self.patches:.1f} %"
@@ -69,6 +72,7 @@ def coverage_of(scores: TileScores, gsd_m: float) -> Coverage:
         scored=counts["patches"] - counts["not_scored"],
         too_few_valid_pixels=counts["too_few_valid_pixels"],
         no_configuration=counts["no_configuration"],
+        looks_like_cloud=counts["looks_like_cloud"],
         overlapping=grid.stride_px < PATCH_SIZE_PX or counts["shifted"] > 0,
         ground_km2=round(grid.width_px * grid.height_px * km2_per_px, 6),
         scored_ground_km2=round(scored_ground_px(scores) * km2_per_px, 6),

@@ -11,7 +11,7 @@ from rasterio.io import MemoryFile
 
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
-from lsd.runtime.scores import NOT_SCORED, TileScores
+from lsd.runtime.scores import NOT_SCORED, STATUS_TEXT, TileScores
 from lsd.runtime.sinks import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Tile
@@ -74,10 +74,7 @@ def _bands(scores: TileScores, context: RunContext) -> dict[str, tuple[NDArray[n
         "decision": (decision, "0 no slide; 1 slide; NaN not scored"),
         "valid_fraction": (scores.valid_fraction, "share of the patch's pixels valid in the bands needed, 0..1"),
         "configuration": (scores.configuration, f"0 none{names}"),
-        "status": (
-            scores.status,
-            "0 scored; 1 not scored: too few valid pixels; 2 not scored: no trained configuration for the bands there",
-        ),
+        "status": (scores.status, "; ".join(f"{code} {text}" for code, text in STATUS_TEXT.items())),
         "shifted": (scores.shifted, "1 patch shifted inward at the tile's right or lower edge; 0 on the regular grid"),
     }
 

@@ -95,7 +95,16 @@ class RunSummary:
 
         Tiles that overlap each other count twice; a failed tile adds no ground.
         """
-        kinds = ("patches", "slide", "no_slide", "not_scored", "too_few_valid_pixels", "no_configuration", "shifted")
+        kinds = (
+            "patches",
+            "slide",
+            "no_slide",
+            "not_scored",
+            "too_few_valid_pixels",
+            "no_configuration",
+            "looks_like_cloud",
+            "shifted",
+        )
         stages = sorted({stage for tile in self.tiles for stage in tile.seconds})
         return {
             "tiles": len(self.tiles),

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 from lsd.runtime import bands
 from lsd.runtime.bands import BY_NAME
 from lsd.runtime.errors import BandError, TileError, UnprovenUnitError
+from lsd.runtime.haze import hazy_share
 from lsd.runtime.ingest import sentinel1, sentinel2, times
 from lsd.runtime.ingest.raster import open_raster, sample
 from lsd.runtime.sources.alignment import alignment, centre_deg, grid_of, refuse_disjoint, tile_grid
@@ -179,6 +180,9 @@ def _offset(optical: Sequence[_OpenBand], options: SourceOptions) -> tuple[Conve
     )
 
 
+HAZE_WARNING_SHARE = 0.1  # of the sampled pixels of a scene
+
+
 def _haze(opened: Mapping[str, _OpenBand], conversion: Conversion) -> list[str]:
     """A warning where much of the scene looks like cloud, haze or snow; needs red and blue on one grid."""
     if not {"red", "blue"} <= set(opened) or opened["red"].grid != opened["blue"].grid:
@@ -186,7 +190,7 @@ def _haze(opened: Mapping[str, _OpenBand], conversion: Conversion) -> list[str]:
     red, blue = opened["red"].values, opened["blue"].values
     empty = (red == 0) & (blue == 0)
     added = 1000.0 if conversion == "add_1000" else 0.0
-    share = sentinel2.haze_share(np.where(empty, np.nan, red + added), np.where(empty, np.nan, blue + added))
-    if share < sentinel2.HAZE_SHARE:
+    share = hazy_share(np.where(empty, np.nan, red + added), np.where(empty, np.nan, blue + added))
+    if share < HAZE_WARNING_SHARE:
         return []
     return [f"{share:.0%} of the scene is bright as cloud, haze or snow: look at the picture before trusting it"]

@@ -12,7 +12,16 @@ from lsd.runtime.calibration import Calibration
 from lsd.runtime.chain import Chain, sigmoid
 from lsd.runtime.errors import BundleError
 from lsd.runtime.patches import PatchBatch
-from lsd.runtime.scores import NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TOO_FEW_VALID_PIXELS, Scores
+from lsd.runtime.scores import (
+    LOOKS_LIKE_CLOUD,
+    NO_CONFIGURATION,
+    NO_SLIDE,
+    NOT_SCORED,
+    SCORED,
+    SLIDE,
+    TOO_FEW_VALID_PIXELS,
+    Scores,
+)
 
 CHAIN = Chain(random_bundle())
 OPTICAL = of_modality("optical")
@@ -23,8 +32,15 @@ def batch(pixels, bands=BAND_NAMES):
     return PatchBatch(pixels, tuple(bands), n * 0, n)
 
 
+def clear(n, seed):
+    """Simulated patches in which nothing looks like haze."""
+    pixels = simulated_patches(n, seed)
+    pixels[:, BAND_NAMES.index("blue")] = np.minimum(pixels[:, BAND_NAMES.index("blue")], 1500)
+    return pixels
+
+
 def test_the_valid_bands_choose_the_configuration():
-    pixels = simulated_patches(4, 1)
+    pixels = clear(4, 1)
     pixels[1, BAND_NAMES.index("asc_vh")] = np.nan  # a radar band away: optical answers
     pixels[2, BAND_NAMES.index("red")] = np.nan  # an optical band away: nothing answers
     pixels[3, 5, :4] = np.nan  # 6 % of one band away: still enough
@@ -37,7 +53,7 @@ def test_the_valid_bands_choose_the_configuration():
 
 def test_an_absent_modality_is_never_filled():
     """Optical alone gives the optical forest's answer, whatever else could have been put in the radar's place."""
-    pixels = simulated_patches(6, 2)
+    pixels = clear(6, 2)
     alone = CHAIN.score(batch(pixels[:, :4], OPTICAL))
     holed = pixels.copy()
     holed[:, 4:] = np.nan
@@ -52,15 +68,35 @@ def test_no_configuration_for_radar_alone():
 
 
 def test_the_limit_of_validity_is_nine_tenths_of_pixels_valid_in_all_bands():
-    pixels = simulated_patches(2, 4)[:, :4]
+    pixels = clear(2, 4)[:, :4]
     flat = pixels.reshape(2, 4, -1)
     flat[0, 0, :205], flat[0, 1, 205:409] = np.nan, np.nan  # together 409 of 4,096: 90.01 % valid
     flat[1, 0, :205], flat[1, 1, 205:410] = np.nan, np.nan  # one pixel more: 89.99 %
     assert CHAIN.score(batch(pixels, OPTICAL)).status.tolist() == [SCORED, TOO_FEW_VALID_PIXELS]
 
 
+def test_no_detection_under_haze_is_not_scored_and_a_detection_stands():
+    pixels = clear(12, 6)[:, :4]
+    red, blue = BAND_NAMES.index("red"), BAND_NAMES.index("blue")
+    pixels[:, red] = np.minimum(pixels[:, red], 2000)
+    pixels[4:, blue, :7] = 4000  # 7 of 64 rows hazy: 89.1 % clear
+    pixels[2, blue, :6] = 4000  # 6 rows: 90.6 % clear
+    configuration = CHAIN.manifest.configurations[1]
+    features = CHAIN.features(configuration, pixels, OPTICAL)
+    p = CHAIN.probabilities(
+        configuration, {member: CHAIN.forests[member].margins(rows) for member, rows in features.items()}
+    )
+    called = p > configuration.threshold
+    assert 0 < called[4:].sum() < 8
+    found = CHAIN.score(batch(pixels, OPTICAL))
+    hazy = np.arange(12) >= 4
+    np.testing.assert_array_equal(found.status, np.where(hazy & ~called, LOOKS_LIKE_CLOUD, SCORED))
+    np.testing.assert_array_equal(found.decision, np.where(called, SLIDE, np.where(hazy, NOT_SCORED, NO_SLIDE)))
+    np.testing.assert_array_equal(np.isnan(found.probability), hazy & ~called)
+
+
 def test_positive_is_above_the_threshold_not_at_it():
-    pixels = simulated_patches(8, 5)
+    pixels = clear(8, 5)
     p = CHAIN.score(batch(pixels)).probability
     configuration = CHAIN.manifest.configurations[0]
     features = CHAIN.features(configuration, pixels, BAND_NAMES)

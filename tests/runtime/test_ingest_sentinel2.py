@@ -7,7 +7,7 @@ import pytest
 from tiles import L2A_NEW, L2A_OLD
 
 from lsd.runtime.errors import TileError, UnprovenUnitError, UsageError
-from lsd.runtime.ingest.sentinel2 import haze_share, offset, refuse_level_1c
+from lsd.runtime.ingest.sentinel2 import offset, refuse_level_1c
 
 BRIGHT = np.full((3, 4000), 1500.0)
 DARK = np.concatenate([np.full((3, 3900), 1500.0), np.full((3, 100), 300.0)], axis=1)
@@ -88,11 +88,3 @@ def test_level_1c_is_refused_but_not_for_the_source_of_a_level_2a_patch():
     with pytest.raises(TileError, match="B10"):
         refuse_level_1c("x", ["x"], {}, ["B09", "B10"])
     refuse_level_1c("x", [L2A_OLD], {"tile_source": L2A_OLD.replace("L2A", "L1C")}, ["B09"])
-
-
-def test_haze_is_told_from_dry_ground():
-    cloud = np.full(100, 2600.0), np.full(100, 2900.0)
-    dry = np.full(100, 4500.0), np.full(100, 2600.0)
-    assert haze_share(*cloud) == 1
-    assert haze_share(*dry) == 0
-    assert haze_share(np.full(3, np.nan), np.full(3, np.nan)) == 0

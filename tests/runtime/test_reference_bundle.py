@@ -53,8 +53,17 @@ def test_real_tiles_without_known_slides_are_scored_by_the_optical_forests_and_n
     )
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert [tile["configurations"] for tile in summary["tiles"]] == [{"optical": 4}] * 6
+    assert [tile["configurations"] for tile in summary["tiles"]] == [{"optical": 4}] * 5 + [{}]  # the last one is snow
+    assert summary["tiles"][5]["counts"]["looks_like_cloud"] == 4
     assert summary["totals"]["slide"] == 0
+
+
+def test_a_cloudy_scene_without_a_cloud_layer_is_never_called_free_of_slides(shared_data, tmp_path):
+    scene = shared_data / "sentinel2-scene"
+    done = CliRunner().invoke(main, [str(REFERENCE), str(scene), "-o", str(tmp_path / "out"), "--json"])
+    assert done.exit_code == 0, done.output
+    totals = json.loads(done.stdout)["totals"]
+    assert (totals["no_slide"], totals["looks_like_cloud"], totals["patches"]) == (0, 289, 289)
 
 
 def test_the_real_training_patch_without_a_slide_is_not_called(bundle, shared_data):
