@@ -1,6 +1,6 @@
 """What float32 arithmetic would change: statistics as the published table computed them, against ours in float64.
 
-    python -m lsd.benchmarks.arithmetic bundles/reference --patch ID_005GY8.npy TILES...
+    python -m lsd.benchmarks.arithmetic bundles/reference --patch ID_005GY8.npy --table features.csv.gz TILES...
 
 Every patch of the tiles, the real training patch and simulated patches go through the bundle twice; label flips are
 counted.
@@ -8,6 +8,7 @@ counted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -19,13 +20,14 @@ from lsd.runtime.bands import BAND_NAMES, INDEX_BY_NAME, of_modality
 from lsd.runtime.bundle import open_bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.command import LsdCommand
-from lsd.runtime.features.sets import split
+from lsd.runtime.features.sets import named_statistics, split
 from lsd.runtime.manifest import Configuration
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.reader import patch_batches, read_windows
 from lsd.runtime.sources import tiles_of
 from lsd.runtime.tiles import Tile
 from lsd.train.patches import read_patch
+from lsd.train.table import read_table
 
 SIMULATED = 2_000
 
@@ -78,11 +80,41 @@ def compare(chain: Chain, configuration: Configuration, pixels: NDArray[np.float
     )
 
 
+def compare_rows(chain: Chain, configuration: Configuration, table: Path, pixels: NDArray[np.float32]) -> str:
+    """One line: flips on real rows whose statistics get the relative errors that float32 makes on `pixels`.
+
+    The rows' own pixels are not public, so each statistic of a row is multiplied by 1 + error of the same statistic of
+    a patch drawn at random.
+    """
+    sets = chain.feature_sets(configuration)
+    names = sorted({name for one in sets.values() for name in one.statistics})
+    rows = read_table(table, names).statistics
+    exact, single = named_statistics(pixels, BAND_NAMES, names), float32_statistics(pixels, BAND_NAMES, names)
+    drawn = np.random.default_rng(2).integers(0, len(pixels), len(rows[names[0]]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = {name: np.nan_to_num(single[name] / exact[name] - 1.0, posinf=0, neginf=0)[drawn] for name in names}
+    moved = {name: (rows[name] * (1.0 + errors[name])).astype(np.float32) for name in names}
+
+    def probability(statistics: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+        margins = {m: chain.forests[m].margins(one.of_statistics(statistics)) for m, one in sets.items()}
+        return chain.probabilities(configuration, margins)
+
+    a, b = probability(rows), probability(moved)
+    flips = int(((a > configuration.threshold) != (b > configuration.threshold)).sum())
+    largest = max(float(np.abs(error).max()) for error in errors.values())
+    called = int((a > configuration.threshold).sum())
+    return (
+        f"{len(a)} real rows ({called} called), statistics moved by up to {largest:.1e}, "
+        f"p of {int((a != b).sum())} rows by up to {np.abs(a - b).max():.1e}, {flips} flips"
+    )
+
+
 @click.command(cls=LsdCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("tiles", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--patch", type=click.Path(path_type=Path), help="A real training patch, npy (64, 64, 12).")
-def main(bundle: Path, tiles: tuple[Path, ...], patch: Path | None) -> None:
+@click.option("--table", type=click.Path(path_type=Path), help="The published feature table.")
+def main(bundle: Path, tiles: tuple[Path, ...], patch: Path | None, table: Path | None) -> None:
     """Count label flips between float32 and float64 arithmetic of the statistics."""
     chain = Chain(open_bundle(bundle))
     simulated = simulated_patches(SIMULATED, seed=1)
@@ -107,6 +139,9 @@ def main(bundle: Path, tiles: tuple[Path, ...], patch: Path | None) -> None:
                 click.echo(
                     f"{name}, configuration {configuration.name}: {compare(chain, configuration, pixels, bands)}"
                 )
+    for configuration in chain.manifest.configurations if table is not None else ():
+        assert table is not None
+        click.echo(f"configuration {configuration.name}: {compare_rows(chain, configuration, table, simulated)}")
 
 
 if __name__ == "__main__":
