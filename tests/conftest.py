@@ -7,8 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# no deadline: machines are shared; CI tries the same examples every time, a developer's machine new ones
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("LSD_REQUIRE_TOOLS")))
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def test_positive_is_above_the_threshold_not_at_it():
         object.__setattr__(configuration, "threshold", 0.5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 12), st.integers(0, 1000))
 def test_answers_do_not_depend_on_batch_size_or_band_order(cut, seed):
     pixels = simulated_patches(12, seed)

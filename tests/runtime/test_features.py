@@ -50,7 +50,7 @@ def test_holes_are_left_out_and_an_empty_channel_is_nan():
     assert np.isnan(channel_statistics(np.full((1, 1, 8, 8), np.nan))).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.sampled_from(sorted(SETS)))
 def test_a_row_does_not_depend_on_its_batch(n, seed, name):
     pixels = patches(n, seed)

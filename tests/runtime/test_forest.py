@@ -29,7 +29,7 @@ def slow_margin(forest, row):
     return total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from(["float64", "float32"]))
 def test_walk_equals_the_slow_walk_bit_for_bit(seed, accumulator):
     forest, rows = random_forest(seed, accumulator=accumulator), random_rows(seed, 70)
@@ -38,7 +38,7 @@ def test_walk_equals_the_slow_walk_bit_for_bit(seed, accumulator):
     np.testing.assert_array_equal(margins, [slow_margin(forest, row) for row in rows])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.integers(1, 150))
 def test_a_row_does_not_depend_on_its_batch(seed, cut):
     walk, rows = TableWalk(random_forest(seed)), random_rows(seed, 150)
@@ -62,7 +62,7 @@ def test_not_a_forest_file():
         forest_from_bytes(b"PK\x03\x04 something else", "forests/x")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 5000))
 def test_truncated_file_is_refused(length):
     data = forest_to_bytes(random_forest(1))

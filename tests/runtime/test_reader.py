@@ -192,7 +192,7 @@ def mixed_tile(tmp_path_factory) -> Tile:
     return tile
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stride=st.sampled_from([64, 50, 33]),
     rows=st.integers(1, 6),

@@ -68,7 +68,7 @@ def expected(hard: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
     return {stride: run(hard, out / str(stride), stride_px=stride, **cut) for stride in (64, 41)}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stride=st.sampled_from([64, 41]),
     window_rows=st.integers(1, 5),

@@ -73,7 +73,7 @@ def twice_area(ring: list[list[float]]) -> float:
 # --- place on the ground ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, sizes, strides, st.sampled_from([32633, 32733, 3035, 32718]), st.data())
 def test_a_polygon_is_the_square_that_was_scored(width_px, height_px, stride_px, epsg, data):
     x, y = (4_300_000.0, 2_700_000.0) if epsg == 3035 else (500_000.0, 5_200_000.0)
@@ -125,7 +125,7 @@ def test_a_polygon_covers_the_same_ground_as_the_patch_in_a_reprojected_window()
     assert not (patch != inside)[~edge].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, sizes, strides)
 def test_the_middle_of_a_score_pixel_is_the_middle_of_its_patch(width_px, height_px, stride_px):
     tile = make_tile(width_px, height_px)
@@ -245,7 +245,7 @@ def test_a_large_score_grid_has_overviews_and_stays_valid(tmp_path: Path):
 # --- coverage, bytes, disk -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes, sizes, strides, st.integers(0, 2**32 - 1))
 def test_scored_ground_counts_overlaps_once(width_px, height_px, stride_px, seed):
     tile = make_tile(width_px, height_px)

@@ -53,7 +53,7 @@ def is_colour(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return (picture == colour).all(axis=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(64, 200), st.integers(64, 200), st.integers(20, 90), st.integers(5, 70), st.integers(5, 70))
 def test_the_picture_does_not_depend_on_the_windows(width_px, height_px, max_size_px, rows, columns):
     tile = make_tile(width_px, height_px)

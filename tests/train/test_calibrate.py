@@ -62,7 +62,7 @@ def test_no_sample_has_a_say_about_its_own_fold():
     assert not np.array_equal(before.probability[fold == 1], after.probability[fold == 1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 5e-324, 0.3, np.nextafter(0.3, 1), 0.5, 1.0]), st.integers(0, 1)),

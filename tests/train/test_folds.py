@@ -16,7 +16,7 @@ def test_folds_are_scikit_learns():
         np.testing.assert_array_equal(np.flatnonzero(fold == number), held_out)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 12), min_size=60, max_size=120), st.integers(2, 5))
 def test_a_group_is_never_split(groups, folds):
     labels = np.array(groups, np.int32)
