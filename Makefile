@@ -50,12 +50,14 @@ $(DEMO_VENV)/ready: setup.cfg constraints-dev.txt
 demo/tiles: $(DEMO_VENV)/ready
 	$(DEMO_VENV)/bin/pip download $(PIP_FLAGS) --no-deps --dest demo/package $(TILES_PACKAGE)
 	$(DEMO_VENV)/bin/python -m zipfile --extract demo/package/*.whl demo/package
-	mkdir -p $@
-	for archive in demo/package/bigearthnet_common/*-Example.tar.bz2; do tar -xjf $$archive -C $@ || exit 1; done
+	rm -rf $@ demo/unpacked
+	mkdir -p demo/unpacked
+	for archive in demo/package/bigearthnet_common/*-Example.tar.bz2; do tar -xjf $$archive -C demo/unpacked || exit 1; done
+	mv demo/unpacked $@
 
 demo: demo/tiles ## lean environment, six real Sentinel-1/2 pairs through the reference bundle
 	$(DEMO_VENV)/bin/lsd-run bundles/reference demo/tiles --output demo/products --overwrite
-	@echo "demo environment: $$(du -sm $(DEMO_VENV) | cut -f1) MB, $$($(DEMO_VENV)/bin/pip list 2>/dev/null | grep -ciE '^torch ' || true) of torch"
+	@echo "demo environment: $$(du -sm $(DEMO_VENV) | cut -f1) MB, torch $$($(DEMO_VENV)/bin/python -c 'import torch' 2>/dev/null && echo installed || echo absent)"
 
 LSD_DATA ?= ../shared/data
 TABLE = $(LSD_DATA)/zindi-landslide/features.csv.gz
@@ -68,7 +70,7 @@ reference: setup ## train bundles/reference again from the real feature table (L
 	$(VENV)/bin/lsd-export build runs/all runs/optical -o bundles/reference --overwrite --licence "CC-BY-SA 4.0" \
 		--description "Forests for all 12 bands and for optical alone, trained on real Sentinel-1 and Sentinel-2 patches."
 
-measure: setup ## accuracy on the real table, our recipes beside the paper's settings (half an hour)
+measure: setup ## accuracy on the real table, our recipes beside the paper's settings (about an hour)
 	$(VENV)/bin/python -m lsd.benchmarks.real_table --table $(TABLE) --network $(LSD_DATA)/zindi-landslide/network_oof.csv \
 		--cache runs/oof -o benchmarks/results/real_table.json --commit $$(git rev-parse --short HEAD)
 

@@ -7,7 +7,7 @@ canonical name; an unknown or ambiguous name is an error, never a guess.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
@@ -61,7 +61,6 @@ BAND_NAMES: tuple[str, ...] = tuple(band.name for band in BANDS)
 INDEX_NAMES: tuple[str, ...] = tuple(index.name for index in INDICES)
 BY_NAME: dict[str, Band] = {band.name: band for band in BANDS}
 INDEX_BY_NAME: dict[str, Index] = {index.name: index for index in INDICES}
-MODALITIES: tuple[Modality, ...] = ("optical", "sar", "sar_diff")
 
 
 def _candidates() -> dict[str, list[Band]]:
@@ -104,23 +103,6 @@ def resolve(name: str, orbit: Orbit | None = None) -> str:
             "name it so, or declare the direction with --orbit"
         )
     return found[0].name
-
-
-def match(names: Sequence[str], orbit: Orbit | None = None) -> dict[str, int]:
-    """Canonical name -> position in `names`.
-
-    Raises:
-        BandError: a name is unknown or ambiguous, or two names mean the same band.
-    """
-    positions: dict[str, int] = {}
-    for position, name in enumerate(names):
-        canonical = resolve(name, orbit)
-        if canonical in positions:
-            raise BandError(
-                f"band {canonical!r} is given twice: as {names[positions[canonical]]!r} and as {name!r}; remove one"
-            )
-        positions[canonical] = position
-    return positions
 
 
 def of_modality(*modalities: Modality) -> tuple[str, ...]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsd.runtime.bands import BAND_NAMES, BANDS, INDICES, in_order, indices_of, match, of_modality, resolve
+from lsd.runtime.bands import BAND_NAMES, BANDS, INDICES, in_order, indices_of, of_modality, resolve
 from lsd.runtime.errors import BandError
 
 
@@ -43,12 +43,6 @@ def test_vv_needs_an_orbit():
 def test_unknown_band_names_the_nearest():
     with pytest.raises(BandError, match=r"unknown band 'B44', did you mean 'b\w+'"):
         resolve("B44")
-
-
-def test_duplicate_band_is_refused_whatever_its_spelling():
-    assert match(["B03", "red"]) == {"green": 0, "red": 1}
-    with pytest.raises(BandError, match="'red' is given twice: as 'B04' and as 'red'"):
-        match(["B04", "B03", "red"])
 
 
 def test_order_and_indices_follow_the_bands():
