@@ -17,11 +17,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.bands import of_modality
 from lsd.runtime.command import LsdCommand
 from lsd.runtime.doctor import facts
 from lsd.runtime.haze import is_hazy
-from lsd.train.cli.forest import GROUPS
+from lsd.train.groups import GROUPS
 from lsd.train.configuration import REFERENCE_STATISTICS, SEA_STATISTIC, feature_sets_of
 from lsd.train.crossvalidate import combined, out_of_fold
 from lsd.train.folds import clusters, group_folds, k_folds
@@ -58,7 +57,7 @@ class Bench:
         file = self.cache / f"{name}.npy"
         if not file.exists():
             click.echo(f"fitting {name}", err=True)
-            sets = feature_sets_of(recipe, of_modality(*GROUPS[configuration]))
+            sets = feature_sets_of(recipe, GROUPS[configuration])
             matrices = {key: one.of_statistics(self.samples.statistics) for key, one in sets.items()}
             labels = self.samples.labels
             np.save(file, combined(recipe, out_of_fold(recipe, matrices, labels, fold, seed)), allow_pickle=False)
@@ -67,7 +66,7 @@ class Bench:
 
 
 def _statistics(recipe: Recipe) -> set[str]:
-    return {name for one in feature_sets_of(recipe, of_modality(*GROUPS["all"])).values() for name in one.statistics}
+    return {name for one in feature_sets_of(recipe, GROUPS["all"]).values() for name in one.statistics}
 
 
 def by_seed(bench: Bench, configuration: str, recipe: str, seeds: tuple[int, ...]) -> dict[int, Array]:

@@ -118,6 +118,7 @@ def _manifest(runs: Sequence[Run], text: BundleText, members: dict[str, Member])
             weights=run.weights,
             calibration=run.calibration,
             threshold=run.threshold,
+            look_threshold=run.look_threshold,
             prevalence=run.prevalence,
             metrics=run.document["metrics"],
         )

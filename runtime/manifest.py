@@ -13,7 +13,7 @@ from lsd.runtime.errors import BandError, BundleError
 from lsd.runtime.features.sets import FeatureSet
 from lsd.runtime.nearest import did_you_mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 MIN_VALID_FRACTION = 0.9  # METHOD: a patch with less is "not scored"
 
@@ -42,7 +42,7 @@ class Configuration:
     """One combination of bands and the forests trained for exactly these.
 
     members: ids, their probabilities are averaged with `weights` (sum 1). threshold: positive is calibrated
-    p > threshold. prevalence: share of positives in the training data, which the probabilities assume. metrics:
+    p > threshold. look_threshold: at most that; a patch between both is worth a look. prevalence: share of positives in the training data, which the probabilities assume. metrics:
     measured out-of-fold, each {"value", "low", "high"} with a 95 % bootstrap interval.
     """
 
@@ -52,6 +52,7 @@ class Configuration:
     weights: tuple[float, ...]
     calibration: Calibration
     threshold: float
+    look_threshold: float
     prevalence: float
     metrics: dict[str, Any]
 
@@ -183,10 +184,14 @@ def _check_references(manifest: Manifest) -> None:
         in_order(configuration.bands)
         if len(configuration.weights) != len(configuration.members) or not configuration.members:
             raise BundleError(f"configuration {configuration.name!r}: weights and members differ in number")
-        if abs(sum(configuration.weights) - 1) > 1e-9 or not 0 <= configuration.threshold <= 1:
+        if abs(sum(configuration.weights) - 1) > 1e-9:
             raise BundleError(
-                f"configuration {configuration.name!r}: weights sum to {sum(configuration.weights):g} and the "
-                f"threshold is {configuration.threshold:g}, expected 1 and 0..1"
+                f"configuration {configuration.name!r}: weights sum to {sum(configuration.weights):g}, expected 1"
+            )
+        if not 0 <= configuration.look_threshold <= configuration.threshold <= 1:
+            raise BundleError(
+                f"configuration {configuration.name!r}: expected 0 <= look_threshold <= threshold <= 1, found "
+                f"{configuration.look_threshold:g} and {configuration.threshold:g}"
             )
         for key in configuration.members:
             if key not in manifest.members:

@@ -14,7 +14,7 @@ from lsd.runtime.chain import Chain
 from lsd.runtime.commit import folder_name, tile_folder
 from lsd.runtime.errors import LsdError, OutputError, TileError
 from lsd.runtime.scoring import ScoringOptions, score_tile
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.geojson import write_detections
 from lsd.runtime.sinks.score_grid import write_score_grid
 from lsd.runtime.sinks.summary import TileResult, done_result, failed_result

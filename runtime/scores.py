@@ -10,14 +10,26 @@ from numpy.typing import NDArray
 from lsd.runtime.patches import PatchBatch, PatchGrid
 
 # decisions
-NO_SLIDE, SLIDE, NOT_SCORED = 0, 1, 255
+NO_SLIDE, SLIDE, LOOK, NOT_SCORED = 0, 1, 2, 255
+DECISION_TEXT = {NO_SLIDE: "no slide", SLIDE: "slide", LOOK: "look", NOT_SCORED: "not scored"}
+# classes of the products, the more certain the higher
+NOT_OBSERVED, NOTHING_SEEN, LOOK_CLASS, POSSIBLE, LIKELY = 0, 1, 2, 3, 4
+CLASS_TEXT = {
+    NOT_OBSERVED: "not observed",
+    NOTHING_SEEN: "nothing seen",
+    LOOK_CLASS: "look",
+    POSSIBLE: "possible",
+    LIKELY: "likely",
+}
 # statuses: why a patch has no score
-SCORED, TOO_FEW_VALID_PIXELS, NO_CONFIGURATION, LOOKS_LIKE_CLOUD = 0, 1, 2, 3
+SCORED, TOO_FEW_VALID_PIXELS, NO_CONFIGURATION, LOOKS_LIKE_CLOUD, CLOUD, OUT_OF_RANGE = 0, 1, 2, 3, 4, 5
 STATUS_TEXT = {
     SCORED: "scored",
     TOO_FEW_VALID_PIXELS: "not scored: too few valid pixels",
     NO_CONFIGURATION: "not scored: no trained configuration for the bands that are there",
     LOOKS_LIKE_CLOUD: "not scored: bright as cloud, haze or snow, and no detection",
+    CLOUD: "not scored: cloud, cloud shadow or snow by the cloud layer",
+    OUT_OF_RANGE: "not scored: values outside of the plausible range of a band",
 }
 
 
@@ -25,7 +37,8 @@ STATUS_TEXT = {
 class Scores:
     """Answers for n patches, in their order.
 
-    probability: float32, calibrated, 0..1, NaN where not scored. decision: uint8 `NO_SLIDE`, `SLIDE` or `NOT_SCORED`.
+    probability: float32, calibrated, at the prevalence stated by the user if any, 0..1, NaN where not scored. decision:
+    uint8 `NO_SLIDE`, `SLIDE`, `LOOK` (no detection, but above the look threshold) or `NOT_SCORED`.
     configuration: uint8, 1-based position in the bundle's configurations, 0 where not scored. valid_fraction: float32
     0..1, of that configuration's bands (the best of all configurations where not scored). status: uint8, see above.
     """
@@ -58,15 +71,27 @@ class TileScores:
         for name in ("probability", "decision", "configuration", "valid_fraction", "status"):
             getattr(self, name)[cells] = getattr(scores, name)
 
+    def classes(self) -> NDArray[np.uint8]:
+        """uint8 (row, column): `LIKELY` (a detection of p >= .5), `POSSIBLE` (of less), `LOOK_CLASS`, ... for products."""
+        found = np.full(self.decision.shape, NOT_OBSERVED, np.uint8)
+        found[self.decision == NO_SLIDE] = NOTHING_SEEN
+        found[self.decision == LOOK] = LOOK_CLASS
+        slide = self.decision == SLIDE
+        found[slide] = np.where(self.probability[slide] >= 0.5, LIKELY, POSSIBLE)
+        return found
+
     def counts(self) -> dict[str, int]:
-        """Number of patches: all, slide, no slide, not scored by reason, shifted inward."""
+        """Number of patches: all, slide, look, no slide, not scored by reason, shifted inward."""
         return {
             "patches": self.decision.size,
             "slide": int((self.decision == SLIDE).sum()),
+            "look": int((self.decision == LOOK).sum()),
             "no_slide": int((self.decision == NO_SLIDE).sum()),
             "not_scored": int((self.decision == NOT_SCORED).sum()),
             "too_few_valid_pixels": int((self.status == TOO_FEW_VALID_PIXELS).sum()),
             "no_configuration": int((self.status == NO_CONFIGURATION).sum()),
             "looks_like_cloud": int((self.status == LOOKS_LIKE_CLOUD).sum()),
+            "cloud": int((self.status == CLOUD).sum()),
+            "out_of_range": int((self.status == OUT_OF_RANGE).sum()),
             "shifted": int(self.shifted.sum()),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +10,11 @@ from typing import Any, Literal
 from affine import Affine
 from rasterio.crs import CRS
 
-from lsd.runtime.bands import PATCH_GSD_M
+from lsd.runtime.bands import PATCH_GSD_M, Orbit
 
-Conversion = Literal["none", "add_1000", "linear_to_db", "amplitude_to_db"]
+Conversion = Literal["none", "add_1000", "reflectance_to_dn", "linear_to_db", "amplitude_to_db"]
+CloudKind = Literal["scl", "mask"]
+Role = Literal["optical", "post", "pre"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class BandSource:
     """Where one band of a tile is stored and what brings it to canonical units.
 
     nodata: declared nodata value of the file, None if it declares none. NaN is never valid; for radar 0 is not either.
+    pre: for a difference band made of scenes, the same channel before the event; the band is then this source's level
+    minus the level of their mean power, in dB.
     """
 
     band: str
@@ -65,6 +70,50 @@ class BandSource:
     index: int  # 1-based band of the file, as in GDAL
     nodata: float | None
     conversion: Conversion = "none"
+    pre: tuple[BandSource, ...] = ()
+
+
+@dataclass(frozen=True)
+class CloudLayer:
+    """A layer that says which pixels of the optical bands are unseen; read by nearest neighbour.
+
+    invalid: values of the layer under which the optical bands are not valid (cloud, shadow, snow, nodata). trusted:
+    False where the layer calls clear what is bright as cloud over much of the scene: then the haze test stays in force.
+    """
+
+    path: Path
+    index: int
+    kind: CloudKind
+    invalid: tuple[int, ...]
+    trusted: bool = True
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition that went into a tile.
+
+    id: product name or STAC id. sensor: `sentinel-1` or `sentinel-2`. role: `optical`, `post` or `pre` (radar after or
+    before the event). product: what it was recognised as (`Sentinel-2 L2A SAFE`, `ASF HyP3 RTC`). acquired: ISO 8601 in
+    UTC, None if unknown. orbit, relative_orbit: of radar, None if unknown. bands: canonical bands that it gave, difference
+    bands included.
+    """
+
+    id: str
+    sensor: str
+    role: Role
+    product: str
+    acquired: str | None
+    bands: tuple[str, ...]
+    orbit: Orbit | None = None
+    relative_orbit: int | None = None
+
+    @property
+    def track(self) -> str | None:
+        """Direction and relative orbit in words: `descending 107`; None for optical scenes."""
+        if self.sensor != "sentinel-1":
+            return None
+        number = "of unknown number" if self.relative_orbit is None else str(self.relative_orbit)
+        return f"{self.orbit or 'unknown direction'} {number}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +130,9 @@ class Tile:
     """One arriving set of bands of one place.
 
     id: folder name of its products, from the input's name. bands: canonical name -> source. decisions: what ingest
-    decided. warnings: lines a person should read first. acquired: sensor -> ISO 8601 time in UTC, where known.
+    decided. warnings: lines a person should read first. acquired: sensor -> ISO 8601 time in UTC, where known, after the
+    event for radar. clouds: None where no cloud layer came with the optical bands. scenes: the acquisitions it was made
+    of. event_time: ISO 8601 in UTC, None if nobody stated it.
     """
 
     id: str
@@ -90,3 +141,11 @@ class Tile:
     decisions: tuple[Decision, ...] = ()
     warnings: tuple[str, ...] = ()
     acquired: dict[str, str] = field(default_factory=dict)
+    clouds: CloudLayer | None = None
+    scenes: tuple[Scene, ...] = ()
+    event_time: str | None = None
+
+    def scenes_of(self, bands: Iterable[str]) -> tuple[Scene, ...]:
+        """The acquisitions behind some canonical bands, in the tile's order."""
+        wanted = set(bands)
+        return tuple(scene for scene in self.scenes if wanted & set(scene.bands))

@@ -81,12 +81,27 @@ def best_threshold(probability: Array, labels: Labels) -> float:
     return midway if midway < sorted_p[at] else lower  # between two neighbouring numbers there is none
 
 
+LOOK_RECALL = 0.95  # share of the slides that detections and patches to look at hold together
+
+
+def look_threshold(probability: Array, labels: Labels, threshold: float) -> float:
+    """The probability, at most `threshold`, above which the share `LOOK_RECALL` of the positives lies."""
+    positives = np.sort(probability[labels == 1])
+    missed = int(np.floor((1.0 - LOOK_RECALL) * len(positives)))
+    at = float(np.nextafter(positives[missed], -1.0))
+    return max(0.0, min(at, threshold))
+
+
 @dataclass(frozen=True)
 class Nested:
-    """Calibrated probabilities and decisions in which no sample had a say about itself; methods, thresholds by fold."""
+    """Calibrated probabilities and decisions in which no sample had a say about itself; methods, thresholds by fold.
+
+    look: bool (n,), True for a patch worth a look: not called, but above the look threshold of the other folds.
+    """
 
     probability: Array
     decision: NDArray[np.bool_]
+    look: NDArray[np.bool_]
     methods: tuple[str, ...]
     thresholds: tuple[float, ...]
 
@@ -100,13 +115,16 @@ def nested(probability: Array, labels: Labels, fold: NDArray[np.int8]) -> Nested
     """
     calibrated = np.empty(len(labels))
     decision = np.empty(len(labels), bool)
+    look = np.empty(len(labels), bool)
     methods, thresholds = [], []
     for number in np.unique(fold):
         out = fold == number
         one = choose_calibration(probability[~out], labels[~out], fold[~out])
-        threshold = best_threshold(one.apply(probability[~out]), labels[~out])
+        others = one.apply(probability[~out])
+        threshold = best_threshold(others, labels[~out])
         calibrated[out] = one.apply(probability[out])
         decision[out] = calibrated[out] > threshold
+        look[out] = ~decision[out] & (calibrated[out] > look_threshold(others, labels[~out], threshold))
         methods.append(one.method)
         thresholds.append(threshold)
-    return Nested(calibrated, decision, tuple(methods), tuple(thresholds))
+    return Nested(calibrated, decision, look, tuple(methods), tuple(thresholds))

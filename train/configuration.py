@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.features.sets import FeatureSet, feature_set
-from lsd.train.calibrate import Nested, best_threshold, choose_calibration, nested
+from lsd.train.calibrate import Nested, best_threshold, choose_calibration, look_threshold, nested
 from lsd.train.crossvalidate import combined, out_of_fold
 from lsd.train.folds import both_classes_in_training, clusters, group_folds, k_folds
 from lsd.train.forests import FittedForest, fit
@@ -43,6 +43,7 @@ class Trained:
     nested: Nested
     calibration: Calibration
     threshold: float
+    look_threshold: float
     forests: dict[str, FittedForest]
     report: dict[str, Any]
 
@@ -90,6 +91,8 @@ def train_configuration(
     cluster_oof = combined(recipe, out_of_fold(recipe, matrices, labels, group_fold, seed, threads, advance))
     cut = nested(mean_oof, labels, fold)
     calibration = choose_calibration(mean_oof, labels, fold)
+    calibrated = calibration.apply(mean_oof)
+    threshold = best_threshold(calibrated, labels)
 
     forests = {}
     for member in recipe.members:
@@ -110,6 +113,7 @@ def train_configuration(
         "nested": _scopes(cut.probability, labels, land, cut.decision),
         "leave_cluster_out": _scopes(cluster_oof, labels, land),
         "members": {name: evaluate(p, labels) for name, p in member_oof.items()},
+        "look": _look(cut, labels),
         "nested_choices": {"calibration": list(cut.methods), "threshold": list(cut.thresholds)},
         "importance": importance(recipe, forests, sets),
         "best_threshold_in_sample": best_threshold(mean_oof, labels),
@@ -124,7 +128,8 @@ def train_configuration(
         cluster_oof=cluster_oof,
         nested=cut,
         calibration=calibration,
-        threshold=best_threshold(calibration.apply(mean_oof), labels),
+        threshold=threshold,
+        look_threshold=look_threshold(calibrated, labels, threshold),
         forests=forests,
         report=report,
     )
@@ -138,6 +143,16 @@ def importance(recipe: Recipe, forests: Mapping[str, FittedForest], sets: Mappin
         for name, share in zip(names, forests[member.id].gains(len(names)), strict=True):
             gain[name] = gain.get(name, 0.0) + weight * float(share)
     return dict(sorted(gain.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _look(cut: Nested, labels: NDArray[np.int8]) -> dict[str, float]:
+    """What the band between `no slide` and `slide` costs and finds, nested: shares of all patches and of the slides."""
+    slides = labels == 1
+    return {
+        "share": float(cut.look.mean()),
+        "precision": float(slides[cut.look].mean()) if cut.look.any() else 0.0,
+        "recall_with_detections": float((cut.look | cut.decision)[slides].mean()),
+    }
 
 
 def _scopes(

@@ -1,6 +1,6 @@
 """The run folder: what lsd-train leaves and lsd-export reads; it explains itself.
 
-run.json       what was trained on what, calibration, threshold, headline metrics (schema version 1)
+run.json       what was trained on what, calibration, threshold, headline metrics (schema version 2)
 report.json    every metric with its interval; plots.png a page of plots
 oof.csv        ID, label, fold, one column a member, their mean, the nested calibrated probability; the fold by
                clusters, and the mean of forests that saw nothing of the sample's cluster
@@ -25,7 +25,7 @@ from lsd.runtime.calibration import Calibration
 from lsd.runtime.errors import LsdError, RunFolderError
 from lsd.runtime.features.sets import FeatureSet
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RUN_NAME, REPORT_NAME, OOF_NAME, FEATURES_NAME, MODELS_NAME, PLOTS_NAME = (
     "run.json",
     "report.json",
@@ -59,6 +59,7 @@ class Run:
     feature_sets: dict[str, FeatureSet]
     calibration: Calibration
     threshold: float
+    look_threshold: float
     prevalence: float
     rows: dict[str, NDArray[np.float32]]
     document: dict[str, Any]
@@ -114,6 +115,7 @@ def _run(path: Path, document: dict[str, Any]) -> Run:
         feature_sets={name: FeatureSet.from_json(value) for name, value in document["feature_sets"].items()},
         calibration=Calibration.from_json(document["calibration"]),
         threshold=float(document["threshold"]),
+        look_threshold=float(document["look_threshold"]),
         prevalence=float(document["data"]["positives"]) / float(document["data"]["samples"]),
         rows=rows,
         document=document,

@@ -62,7 +62,8 @@ def save_run(
         "folds": {"kind": "KFold, shuffled", "number": folds, "seed": seed},
         "calibration": trained.calibration.to_json(),
         "threshold": trained.threshold,
-        "metrics": {scope: trained.report[scope] for scope in ("kfold", "nested", "leave_cluster_out")},
+        "look_threshold": trained.look_threshold,
+        "metrics": {scope: trained.report[scope] for scope in ("kfold", "nested", "leave_cluster_out", "look")},
         "versions": {"lsd-edge": __version__, "python": platform.python_version(), **installed(PACKAGES)},
     }
     write_bytes(folder / RUN_NAME, json_bytes(document))

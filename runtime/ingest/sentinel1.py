@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from lsd.runtime.bands import Orbit
 from lsd.runtime.errors import BandError, UnprovenUnitError, UsageError
 from lsd.runtime.ingest.times import iso
 from lsd.runtime.tiles import Conversion, Decision
+
+RadarUnit = Literal["db", "power", "amplitude"]
 
 _DECLARED: dict[str, Conversion] = {
     "db": "none",

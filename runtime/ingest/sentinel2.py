@@ -17,7 +17,7 @@ from lsd.runtime.errors import TileError, UnprovenUnitError, UsageError
 from lsd.runtime.tiles import Conversion, Decision
 
 Offset = Literal["present", "absent"]
-DeclaredOffset = Literal["auto", "present", "absent"]
+DeclaredOffset = Literal["auto", "present", "absent", "reflectance"]
 
 OFFSET_BASELINE = (4, 0)  # first processing baseline whose DN hold the offset
 # `_N0400_` in product names; `_N02.14` in data strip and data take identifiers; `02.14` alone in PROCESSING_BASELINE

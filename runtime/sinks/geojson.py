@@ -16,7 +16,7 @@ from rasterio.warp import transform_geom
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.scores import SLIDE, TileScores
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Tile
 

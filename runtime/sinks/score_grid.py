@@ -12,7 +12,7 @@ from rasterio.io import MemoryFile
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.scores import NOT_SCORED, STATUS_TEXT, TileScores
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Tile
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.scores import TileScores
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Decision, Tile
 

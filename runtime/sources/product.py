@@ -6,20 +6,23 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lsd.runtime import bands
 from lsd.runtime.bands import Orbit
 from lsd.runtime.errors import LsdError, SourceError
+from lsd.runtime.ingest.sentinel1 import RadarUnit
 from lsd.runtime.ingest.sentinel2 import DeclaredOffset
-from lsd.runtime.tiles import Decision
+from lsd.runtime.tiles import CloudKind, Decision
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 # Bands and layers of Sentinel-2 Level-2A products that the models do not use (ESA Sentinel-2 Products Specification);
-# cloud_mask is Major TOM's. B10 exists in Level-1C only: it is known here so that the product can be refused as such.
+# B10 exists in Level-1C only: it is known here so that the product can be refused as such.
 _UNUSED_BANDS = ("b01", "b1", "b05", "b5", "b06", "b6", "b07", "b7", "b8a", "b09", "b9", "b10", "b11", "b12")
-IGNORED = frozenset((*_UNUSED_BANDS, "scl", "aot", "wvp", "tci", "cloud_mask"))
+CLOUD_LAYERS: dict[str, CloudKind] = {"scl": "scl", "cloud_mask": "mask"}  # cloud_mask is Major TOM's
+IGNORED = frozenset((*_UNUSED_BANDS, "aot", "wvp", "tci"))
 _ORBIT_FREE = frozenset(("vv", "vh", "dvv", "dvh"))  # radar names that need a direction of flight
 
 
@@ -27,12 +30,35 @@ _ORBIT_FREE = frozenset(("vv", "vh", "dvv", "dvh"))  # radar names that need a d
 class SourceOptions:
     """What the user declares about the sources.
 
-    s2_offset: `present` if the DN hold the 1,000 of baseline >= 04.00, `absent` if they do not, `auto` to decide by
-    evidence. orbit: direction of flight of radar bands whose names and metadata do not tell it.
+    s2_offset: `present` if the DN hold the 1,000 of baseline >= 04.00, `absent` if they do not, `reflectance` if the
+    values are reflectance 0..1, `auto` to decide by evidence. radar_unit: of radar levels that do not tell it. orbit:
+    direction of flight of radar bands whose names and metadata do not tell it. event_time: UTC; decides what is before
+    and after. pre_scenes: radar scenes before the event whose mean power is subtracted, at most. force_coarse_radar: take
+    radar of 30 m. remote: open assets over the network.
     """
 
     s2_offset: DeclaredOffset = "auto"
     orbit: Orbit | None = None
+    radar_unit: RadarUnit | None = None
+    event_time: datetime | None = None
+    pre_scenes: int = 1
+    force_coarse_radar: bool = False
+    remote: bool = False
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a tile file says about one of its parts; None where it says nothing. Wins over `SourceOptions`.
+
+    time: UTC. relative_orbit: 1..175. role: `pre` or `post` for radar, checked against the times.
+    """
+
+    s2_offset: DeclaredOffset | None = None
+    radar_unit: RadarUnit | None = None
+    orbit: Orbit | None = None
+    relative_orbit: int | None = None
+    time: datetime | None = None
+    role: Literal["pre", "post"] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,11 @@ class BandFile:
         return self.name.casefold() in IGNORED
 
     @property
+    def cloud_kind(self) -> CloudKind | None:
+        """Kind of a cloud layer, None for anything else."""
+        return CLOUD_LAYERS.get(self.name.casefold())
+
+    @property
     def needs_orbit(self) -> bool:
         """True for `VV`, `VH`, `dVV`, `dVH`."""
         return self.name.casefold() in _ORBIT_FREE
@@ -64,12 +95,16 @@ class BandFile:
 
 @dataclass(frozen=True)
 class Product:
-    """Files of one acquisition. metadata: JSON beside the files or the tags of a stack, unread keys included."""
+    """Files of one acquisition, a cloud layer among them where there is one.
+
+    metadata: JSON beside the files, STAC properties, keys of a SAFE or tags of a stack, unread keys included.
+    """
 
     name: str
     path: Path
     files: tuple[BandFile, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    declared: Declared = Declared()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,11 +114,17 @@ class Product:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may become one tile: products that belong together, and why they were joined."""
+    """What may become one tile: products that belong together, and why they were joined.
+
+    radar products among them may be of any time and track: `pairs` chooses. event_time: UTC, where a tile file states it;
+    bbox: west, south, east, north in degrees (WGS 84) to which the tile is cut, None for all of it.
+    """
 
     id: str
     products: tuple[Product, ...]
     decisions: tuple[Decision, ...] = ()
+    event_time: datetime | None = None
+    bbox: tuple[float, float, float, float] | None = None
 
 
 def band_name_of(stem: str) -> str | None:
@@ -91,7 +132,9 @@ def band_name_of(stem: str) -> str | None:
     parts = re.split(r"[_.\-]", stem)
     for length in (3, 2, 1):
         name = "_".join(parts[-length:])
-        if len(parts) >= length and (bands.is_known(name) or name.casefold() in IGNORED):
+        if len(parts) >= length and (
+            bands.is_known(name) or name.casefold() in IGNORED or name.casefold() in CLOUD_LAYERS
+        ):
             return name
     return None
 

@@ -22,7 +22,7 @@ from rio_cogeo.cogeo import cog_validate
 from lsd.runtime.errors import OutputError
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TileScores
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import coverage_of, scored_ground_px
 from lsd.runtime.sinks.geojson import detections_geojson, write_detections
 from lsd.runtime.sinks.score_grid import score_transform, write_score_grid

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from lsd.runtime.errors import TileError
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import NO_SLIDE, NOT_SCORED, SLIDE, TileScores
-from lsd.runtime.sinks import RunContext
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.summary import RunSummary, TileResult, done_result, failed_result
 from lsd.runtime.tiles import Grid, Tile
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from lsd.runtime.bands import Modality, in_order, of_modality, resolve
+from lsd.runtime.bands import in_order, resolve
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import BandError, ConfigurationError, OutputError, UsageError
+from lsd.train.groups import GROUPS
 from lsd.train.run import PLOTS_NAME, RUN_NAME
 
 LIBRARIES = ("lightgbm", "xgboost", "sklearn", "scipy", "matplotlib")
@@ -24,9 +25,9 @@ MIN_FOLDS, MAX_FOLDS = 3, 100  # a fold's calibration is chosen by cross-validat
 class ForestOptions:
     """Everything that steers the training of one configuration; keys of --config.
 
-    bands: `all`, `optical`, `sar`, band names, or several separated by commas. name: of the configuration, by default
-    that of `bands`. recipe: name or .json file. jobs: threads of the library. data_name, licence, synthetic: go into
-    the model card.
+    bands: groups (`all`, `optical`, `desc_pair`, ...) and band names, separated by commas. name: of the configuration,
+    by default `bands` joined by `+`. recipe: name or .json file. jobs: threads of the library. data_name, licence,
+    synthetic: go into the model card.
     """
 
     recipe: str = "default"
@@ -50,13 +51,6 @@ class ForestOptions:
             raise ConfigurationError(f"name must be letters, digits and _.+- (it names files), is {self.name!r}")
 
 
-GROUPS: dict[str, tuple[Modality, ...]] = {
-    "all": ("optical", "sar", "sar_diff"),
-    "optical": ("optical",),
-    "sar": ("sar", "sar_diff"),
-}
-
-
 def bands_of(text: str) -> tuple[str, ...]:
     """Canonical names of `--bands`: groups, names and aliases separated by commas.
 
@@ -64,10 +58,10 @@ def bands_of(text: str) -> tuple[str, ...]:
         UsageError: a name is unknown or ambiguous.
     """
     try:
-        named = [GROUPS[item] if item in GROUPS else resolve(item) for item in map(str.strip, text.split(","))]
+        named = [GROUPS.get(item) or (resolve(item),) for item in map(str.strip, text.split(","))]
     except BandError as error:
         raise UsageError(f"--bands {text}: {error}; groups: {', '.join(GROUPS)}") from error
-    return in_order(name for item in named for name in ([item] if isinstance(item, str) else of_modality(*item)))
+    return in_order(name for item in named for name in item)
 
 
 def check_libraries() -> None:
@@ -100,7 +94,7 @@ def check_output(output: Path, overwrite: bool) -> None:
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV with ID and label of the patches.")
 @click.option("--recipe", help="Name of a recipe, or a .json file.  [default: default]")
-@click.option("--bands", help="Groups (all, optical, sar) and band names, separated by commas.  [default: all]")
+@click.option("--bands", help=f"Groups ({', '.join(GROUPS)}) and band names, separated by commas.  [default: all]")
 @click.option("--name", help="Name of the configuration.  [default: as --bands]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--folds", type=int, help="Number of folds, 3 or more.  [default: 5]")
@@ -150,7 +144,7 @@ def forest(
     if (table is None) == (patches is None) or (patches is None) != (labels is None):
         raise UsageError("give either --table FILE, or --patches DIR with --labels CSV")
     names = bands_of(options.bands)
-    configuration = options.name or (options.bands if options.bands in GROUPS else "+".join(names))
+    configuration = options.name or "+".join(map(str.strip, options.bands.split(",")))
     recipe = read_recipe(options.recipe)
     needed = list(dict.fromkeys(name for one in feature_sets_of(recipe, names).values() for name in one.statistics))
     mode: Mode = progress if quiet == 0 else "off"
