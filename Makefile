@@ -64,11 +64,15 @@ TABLE = $(LSD_DATA)/zindi-landslide/features.csv.gz
 TRAIN = $(VENV)/bin/lsd-train forest --table $(TABLE) --data-name "$(DATA_NAME)" --licence "CC-BY-SA 4.0" --overwrite
 DATA_NAME := feature table of the multi-modal landslide detection challenge (Zindi), 7,147 patches
 
-reference: setup ## train bundles/reference again from the real feature table (LSD_DATA)
-	$(TRAIN) --bands all --recipe default -o runs/all
-	$(TRAIN) --bands optical --recipe partial -o runs/optical
-	$(VENV)/bin/lsd-export build runs/all runs/optical -o bundles/reference --overwrite --licence "CC-BY-SA 4.0" \
-		--description "Forests for all 12 bands and for optical alone, trained on real Sentinel-1 and Sentinel-2 patches."
+CONFIGURATIONS = $(shell $(VENV)/bin/python -c "from lsd.train.groups import *; print(*CONFIGURATIONS)")
+
+reference: setup ## train bundles/reference again from the real feature table (LSD_DATA), about 15 minutes on one core
+	for bands in $(CONFIGURATIONS); do \
+		$(TRAIN) --bands $$bands --recipe $$([ $$bands = all ] && echo default || echo partial) -o runs/$$(echo $$bands | tr , +) || exit 1; \
+	done
+	$(VENV)/bin/lsd-export build $$(for bands in $(CONFIGURATIONS); do echo runs/$$(echo $$bands | tr , +); done) \
+		-o bundles/reference --overwrite --licence "CC-BY-SA 4.0" \
+		--description "Forests for every combination of Sentinel-1 and Sentinel-2 bands that arrives, trained on real patches."
 
 measure: setup ## accuracy on the real table, our recipes beside the paper's settings (about an hour)
 	$(VENV)/bin/python -m lsd.benchmarks.real_table --table $(TABLE) --network $(LSD_DATA)/zindi-landslide/network_oof.csv \
@@ -79,7 +83,7 @@ docs: setup ## write docs/commands.md from --help
 
 system-deps: ## tools that some tests need, by apt (root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium
 
 clean: ## remove environments and everything generated
 	rm -rf $(VENV) $(VENV_310) $(DEMO_VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

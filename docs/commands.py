@@ -16,8 +16,8 @@ def every_command() -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = []
     for name, command in COMMANDS.items():
         found.append((name, command))
-        if isinstance(command, click.Group):
-            found += [(f"{name} {sub}", command.commands[sub]) for sub in sorted(command.commands)]
+        inner = getattr(command, "commands", {})  # of a group, or of a command that hands over by its first word
+        found += [(f"{name} {sub}", inner[sub]) for sub in sorted(inner)]
     return found
 
 

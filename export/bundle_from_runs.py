@@ -12,7 +12,8 @@ from lsd.export.certificate import Evidence, certificate_bytes, certify
 from lsd.export.compile_c import compiled_forests
 from lsd.export.forest_from_treelite import forest_from_file, treelite_from_file
 from lsd.export.golden import golden_outputs
-from lsd.export.write import bundle_in_memory
+from lsd.export.stac_model import STAC_NAME, stac_bytes
+from lsd.export.write import bundle_in_memory, sealed
 from lsd.runtime import __version__
 from lsd.runtime.bundle import CERTIFICATE_NAME, GOLDEN_NAME, Bundle
 from lsd.runtime.chain import Chain
@@ -72,6 +73,7 @@ def bundle_from_runs(
     contents[GOLDEN_NAME] = npz_bytes(golden_outputs(chain))
     contents[CERTIFICATE_NAME] = certificate_bytes(results, evidence)
     contents[CARD_NAME] = model_card(manifest).encode()
+    contents[STAC_NAME] = stac_bytes(sealed(manifest, contents))
     return bundle_in_memory(manifest, contents), results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lsd.runtime.manifest import Manifest
+from lsd.runtime.manifest import Configuration, Manifest
 
 METRICS = {
     "f1": "F1",
@@ -32,8 +32,8 @@ LIMITS = """## What it must not be used for
 - To say that an event caused a slide: the optical bands are from after the event only, and old scars, quarries, river
   bars and fresh roads look alike. Nor to map outlines or areas of slides: a detection is 41 ha of ground looked at.
 - As the only basis of a decision about people. Every detection is automatic and unvalidated.
-- On other inputs: Level-1C, terrain-flattened radar levels, another resolution, cloud. Clouds are not masked by this
-  model.
+- On other inputs: Level-1C, terrain-flattened radar levels, another resolution, cloud. The models do not know clouds:
+  lsd-run masks them by the cloud layer, or leaves open what looks like cloud.
 - At face value where slides are rare: probabilities assume the prevalence of the training data. The precision at 2, 1
   and .2 % above shows what that means in the field.
 """
@@ -45,6 +45,7 @@ def model_card(manifest: Manifest) -> str:
     if manifest.synthetic:
         lines.append("**Trained on synthetic data: it tests machinery, its answers mean nothing on real ground.**\n")
     lines.append(f"Licence of this bundle: {manifest.licence}. Written by lsd-edge {manifest.lsd_version}.\n")
+    lines += [*_overview(manifest), ""]
     for configuration in manifest.configurations:
         training = manifest.training[configuration.name]
         data = training["data"]
@@ -56,6 +57,7 @@ def model_card(manifest: Manifest) -> str:
             f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
             f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
             f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
+            _look(configuration),
             f"- Folds: {training['folds']['number']} by {training['folds']['kind']}, seed {training['folds']['seed']}: "
             "one split of many, others differ by up to a hundredth of F1",
             "- The forests here are fitted on all patches; the figures below come from forests that did not see the "
@@ -64,6 +66,33 @@ def model_card(manifest: Manifest) -> str:
         for way, title in WAYS.items():
             lines += [f"### {title}\n", *_table(configuration.metrics[way]), ""]
     return "\n".join([*lines, LIMITS])
+
+
+def _overview(manifest: Manifest) -> list[str]:
+    """One line a configuration, in order of preference."""
+    lines = [
+        "## Configurations\n",
+        "The first whose bands are valid answers a patch. Calibrated and cut by what other folds chose, all "
+        "patches; the last column leaves whole clusters of similar ground out.\n",
+        "| configuration | F1 | AUC | calibration error | precision at recall .9 | F1, clusters left out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in manifest.configurations:
+        nested, clusters = one.metrics["nested"]["all"], one.metrics["leave_cluster_out"]["all"]
+        keys = ("f1", "auc", "ece", "precision_at_recall_0.9")
+        cells = [*(_cell(nested[key]) for key in keys), _cell(clusters["f1"])]
+        lines.append(f"| `{one.name}` | {' | '.join(cells)} |")
+    return lines
+
+
+def _look(configuration: Configuration) -> str:
+    """What the band between no slide and slide costs and finds."""
+    look = configuration.metrics["look"]
+    return (
+        f"- Worth a look: {configuration.look_threshold:.4f} < p <= {configuration.threshold:.4f}, "
+        f"{100 * look['share']:.1f} % of the patches, of which {100 * look['precision']:.0f} % hold a slide; with the "
+        f"detections they hold {100 * look['recall_with_detections']:.1f} % of the slides (out of fold, nested)"
+    )
 
 
 def _table(scopes: dict[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """Members combined into an answer: the valid bands of a patch choose the configuration, its forests give a probability.
 
 An absent modality is never filled: a configuration answers only where all its bands are valid enough, and where none
-does the patch is "not scored". Nor is a patch without a detection called free of slides if too much of it looks like
-cloud, haze or snow: there is no telling what lies below. A detection stands.
+does the patch is "not scored". Nor does an optical configuration call a patch free of slides if too much of it looks
+like cloud, haze or snow: there is no telling what lies below. A detection stands; otherwise a radar configuration may
+answer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from lsd.runtime.forest.walk import TableWalk
 from lsd.runtime.haze import is_hazy
 from lsd.runtime.manifest import Configuration
 from lsd.runtime.patches import PatchBatch
+from lsd.runtime.prevalence import shifted
 from lsd.runtime.scores import (
+    CLOUD,
+    LOOK,
     LOOKS_LIKE_CLOUD,
     NO_CONFIGURATION,
     NO_SLIDE,
     NOT_SCORED,
+    OUT_OF_RANGE,
     SCORED,
     SLIDE,
     TOO_FEW_VALID_PIXELS,
@@ -54,15 +59,19 @@ def sigmoid(margin: NDArray[np.floating]) -> Array:
 class Chain:
     """Scores patches with the forests of a bundle. Immutable after construction; threads may share it."""
 
-    def __init__(self, bundle: Bundle, backend: Backend = "table") -> None:
+    def __init__(self, bundle: Bundle, backend: Backend = "table", prevalence: float | None = None) -> None:
         """Load every member with the backend asked for.
 
+        Args:
+            prevalence: share of patches with a slide, above 0 and below 1, that `score` assumes instead of that of the
+                training data. It moves probabilities, never a decision.
         Raises:
             BackendError: the bundle has no compiled forest for this machine.
             BundleError: a forest table is malformed.
         """
         self.manifest = bundle.manifest
         self.backend = backend
+        self.prevalence = prevalence
         self.forests: dict[str, Forest] = {
             member: _compiled(bundle, member) if backend == "compiled" else TableWalk(bundle.forest(member))
             for member in bundle.manifest.members
@@ -97,32 +106,39 @@ class Chain:
             Scores in the order of the batch.
         """
         n = len(batch)
+        enough = self.manifest.min_valid_fraction
         probability = np.full(n, np.nan)
         decision = np.full(n, NOT_SCORED, np.uint8)
         chosen = np.zeros(n, np.uint8)
         valid = np.zeros(n, np.float32)
-        optical = np.zeros(n, bool)  # answered with the help of red and blue
+        hazy = np.zeros(n, bool)  # an optical configuration saw nothing, through what looks like cloud
+        opaque = _clear_fraction(batch) < enough
         possible = False
         for number, configuration in enumerate(self.manifest.configurations, start=1):
             if not set(configuration.bands) <= set(batch.bands):
                 continue
             possible = True
+            optical = {"red", "blue"} <= set(configuration.bands)
             fraction = batch.valid_fraction(configuration.bands)
-            answers = (chosen == 0) & (fraction >= self.manifest.min_valid_fraction)
+            answers = (chosen == 0) & (fraction >= enough)
+            if optical:
+                answers &= ~hazy
             valid = np.where(answers, fraction, np.where(chosen == 0, np.maximum(valid, fraction), valid))
-            if answers.any():
-                features = self.features(configuration, batch.pixels[answers], batch.bands)
-                margins = {member: self.forests[member].margins(rows) for member, rows in features.items()}
-                p = self.probabilities(configuration, margins)
-                probability[answers] = p
-                decision[answers] = np.where(p > configuration.threshold, SLIDE, NO_SLIDE)
-                chosen[answers] = number
-                optical |= answers & ({"red", "blue"} <= set(configuration.bands))
-        unanswered = TOO_FEW_VALID_PIXELS if possible else NO_CONFIGURATION
-        status = np.where(chosen > 0, SCORED, unanswered).astype(np.uint8)
-        unseen = (decision == NO_SLIDE) & optical & (_clear_fraction(batch) < self.manifest.min_valid_fraction)
-        status[unseen], decision[unseen] = LOOKS_LIKE_CLOUD, NOT_SCORED
-        probability[unseen], chosen[unseen] = np.nan, 0
+            if not answers.any():
+                continue
+            features = self.features(configuration, batch.pixels[answers], batch.bands)
+            margins = {member: self.forests[member].margins(rows) for member, rows in features.items()}
+            p = self.probabilities(configuration, margins)
+            called = _decided(p, configuration)
+            unseen = optical & opaque[answers] & (called != SLIDE)
+            hazy[answers] = unseen
+            kept = np.flatnonzero(answers)[~unseen]
+            probability[kept] = shifted(p[~unseen], configuration.prevalence, self.prevalence)
+            decision[kept] = called[~unseen]
+            chosen[kept] = number
+        status = np.where(chosen > 0, SCORED, NO_CONFIGURATION).astype(np.uint8)
+        if possible:
+            status[chosen == 0] = _reasons(batch, hazy, 1.0 - enough)[chosen == 0]
         return Scores(probability.astype(np.float32), decision, chosen, valid, status)
 
 
@@ -138,11 +154,35 @@ def _compiled(bundle: Bundle, member: str) -> CompiledForest:
 
 
 def _clear_fraction(batch: PatchBatch) -> NDArray[np.float64]:
-    """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow; 1 without red and blue."""
-    if not {"red", "blue"} <= set(batch.bands):
+    """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow.
+
+    1 without red and blue, and where a cloud layer that can be trusted has made the hazy pixels invalid already.
+    """
+    if batch.clouds_known or not {"red", "blue"} <= set(batch.bands):
         return np.ones(len(batch))
     red, blue = (batch.pixels[:, batch.bands.index(band)] for band in ("red", "blue"))
     return 1.0 - np.asarray(is_hazy(red, blue).mean(axis=(1, 2)), np.float64)
+
+
+def _decided(probability: Array, configuration: Configuration) -> NDArray[np.uint8]:
+    """uint8 (n,): `SLIDE` where p > threshold, `LOOK` where above the look threshold only."""
+    look = np.where(probability > configuration.look_threshold, LOOK, NO_SLIDE)
+    return np.asarray(np.where(probability > configuration.threshold, SLIDE, look), np.uint8)
+
+
+def _reasons(batch: PatchBatch, hazy: NDArray[np.bool_], most: float) -> NDArray[np.uint8]:
+    """uint8 (n,): why a patch that no configuration answered was not scored, the most telling reason first.
+
+    Args:
+        hazy: an optical configuration saw nothing, through what looks like cloud.
+        most: share of the pixels that may be invalid.
+    """
+    reason = np.full(len(batch), TOO_FEW_VALID_PIXELS, np.uint8)
+    for share, status in ((batch.out_of_range, OUT_OF_RANGE), (batch.cloud, CLOUD)):
+        if share is not None:
+            reason[share > most] = status
+    reason[hazy] = LOOKS_LIKE_CLOUD
+    return reason
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+HAZE_WARNING_SHARE = 0.1  # of the pixels of a scene: the same tenth that may be invalid in a patch
+
 
 def is_hazy(red: NDArray[np.floating[Any]], blue: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """True where a pixel looks like cloud, haze or snow; False where a band is invalid.

@@ -42,8 +42,9 @@ class Configuration:
     """One combination of bands and the forests trained for exactly these.
 
     members: ids, their probabilities are averaged with `weights` (sum 1). threshold: positive is calibrated
-    p > threshold. look_threshold: at most that; a patch between both is worth a look. prevalence: share of positives in the training data, which the probabilities assume. metrics:
-    measured out-of-fold, each {"value", "low", "high"} with a 95 % bootstrap interval.
+    p > threshold. look_threshold: at most that; a patch between both is worth a look. prevalence: share of positives in
+    the training data, which the probabilities assume. metrics: measured out-of-fold, each {"value", "low", "high"} with
+    a 95 % bootstrap interval.
     """
 
     name: str

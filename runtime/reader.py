@@ -1,8 +1,6 @@
-"""Reading a tile window by window: validity, canonical units, and bands of other grids aligned on the way.
+"""Reading a tile window by window: validity, canonical units, bands of other grids aligned on the way.
 
-Order matters and is the same on every grid: read, mark what is invalid, convert, and only then resample. So the border
-of a swath does not bleed into valid pixels, and radar is averaged as power, not as dB. Bands of another grid go through
-GDAL's warper (`WarpedVRT`) in blocks that are fixed to the tile, so no pixel depends on how windows were cut.
+Differences of scenes are taken last, on the tile's grid; the cloud layer comes by nearest neighbour.
 """
 
 from __future__ import annotations
@@ -10,31 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.io import DatasetReader, MemoryFile
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform
-from rasterio.windows import Window as RasterWindow
 
 from lsd.runtime import bands
 from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
-from lsd.runtime.errors import TileError
-from lsd.runtime.ingest.raster import GDAL_ERRORS, is_valid, open_raster, read_window
+from lsd.runtime.cloud_reader import CloudReader
+from lsd.runtime.layers import Pixels, open_layers, read_layer
 from lsd.runtime.patches import PatchBatch, PatchGrid
-from lsd.runtime.tiles import BandSource, Grid, Tile
-
-OFFSET_DN = 1000.0
-BLOCK_WIDTH_PX, BLOCK_HEIGHT_PX = 8 * PATCH_SIZE_PX, PATCH_SIZE_PX  # of the tile's grid, for bands of another grid
-MARGIN_PX = 3  # source pixels around a block: bilinear needs 1, the rest is for rounding and curved edges
-EDGE_POINTS = 9  # of a block's outline, on each side, transformed to find its source window
-# rasterio 1.4.4 fails with a WarpedVRT tolerance of exactly 0; this many source pixels is as exact
-WARP_TOLERANCE_PX = 1e-9
-
-Pixels = NDArray[np.float32]
+from lsd.runtime.tiles import BandSource, Tile
 
 
 @dataclass(frozen=True)
@@ -43,6 +27,8 @@ class Window:
 
     pixels: float32 (band, y, x) in canonical units, NaN where the band is not valid. bands: canonical names along
     axis 0, in canonical order. y_px, x_px: offset in the tile. rows, columns: cells of the patch grid it holds whole.
+    cloud: bool (y, x), marked by the tile's cloud layer, None without one. out_of_range: bool (y, x), a band held a
+    value outside its plausible range. clouds_known: the cloud layer can be trusted.
     """
 
     pixels: Pixels
@@ -51,16 +37,58 @@ class Window:
     x_px: int
     rows: range
     columns: range
+    cloud: NDArray[np.bool_] | None
+    out_of_range: NDArray[np.bool_]
+    clouds_known: bool
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """The bands of a tile that are stored on one grid: their positions in the tile's order, sources and open files."""
+class TileReader:
+    """Context manager over the open files of a tile. Not thread-safe.
 
-    grid: Grid
-    positions: tuple[int, ...]
-    sources: tuple[BandSource, ...]
-    datasets: tuple[DatasetReader, ...]
+    Raises:
+        TileError: a file cannot be opened, or was changed since the tile was assembled.
+    """
+
+    def __init__(self, tile: Tile) -> None:
+        self.tile = tile
+        self.bands = bands.in_order(tile.bands)
+        self._optical = [i for i, name in enumerate(self.bands) if BY_NAME[name].modality == "optical"]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> TileReader:
+        tile = self.tile
+        channels = [channel for name in self.bands for channel in (tile.bands[name], *tile.bands[name].pre)]
+        self._channels = len(channels)
+        try:
+            self._layers = open_layers(channels, self._stack)
+            self._clouds = self._stack.enter_context(CloudReader(tile.clouds, tile.grid)) if tile.clouds else None
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(
+        self, y: int, x: int, height: int, width: int
+    ) -> tuple[Pixels, NDArray[np.bool_] | None, NDArray[np.bool_]]:
+        """Pixels of a window as `Window` describes them, its cloud mask (None without a layer) and out-of-range mask.
+
+        Raises:
+            TileError: a file cannot be read.
+        """
+        stored = np.empty((self._channels, height, width), np.float32)
+        for layer in self._layers:
+            stored[list(layer.positions)] = read_layer(layer, self.tile.grid, y, x, height, width)
+        pixels = _differenced(stored, [self.tile.bands[name] for name in self.bands])
+        out_of_range = _mask_implausible(pixels, self.bands)
+        cloud = self._clouds.invalid(y, x, height, width) if self._clouds else None
+        if cloud is not None and self._optical:
+            pixels[self._optical] = np.where(cloud, np.nan, pixels[self._optical])
+        return pixels, cloud, out_of_range
 
 
 def read_windows(
@@ -80,9 +108,8 @@ def read_windows(
             f"patch grid should be as the tile, {tile.grid.width_px} x {tile.grid.height_px} px, "
             f"is {grid.width_px} x {grid.height_px}"
         )
-    names = bands.in_order(tile.bands)
-    with ExitStack() as stack:
-        layers = _open(tile, names, stack)
+    known = tile.clouds is not None and tile.clouds.trusted
+    with TileReader(tile) as reader:
         for first_row in range(0, grid.rows, rows_per_window):
             rows = range(first_row, min(first_row + rows_per_window, grid.rows))
             for first_column in range(0, grid.columns, columns_per_window):
@@ -90,11 +117,8 @@ def read_windows(
                 y, x = grid.y_px(rows[0]), grid.x_px(columns[0])
                 height = grid.y_px(rows[-1]) + PATCH_SIZE_PX - y
                 width = grid.x_px(columns[-1]) + PATCH_SIZE_PX - x
-                pixels = np.empty((len(names), height, width), np.float32)
-                for layer in layers:
-                    read = _native if layer.grid == tile.grid else _aligned
-                    pixels[list(layer.positions)] = read(layer, tile.grid, y, x, height, width)
-                yield Window(pixels, names, y, x, rows, columns)
+                pixels, cloud, out_of_range = reader.read(y, x, height, width)
+                yield Window(pixels, reader.bands, y, x, rows, columns, cloud, out_of_range, known)
 
 
 def patch_batches(window: Window, grid: PatchGrid, batch_size: int) -> Iterator[PatchBatch]:
@@ -103,163 +127,48 @@ def patch_batches(window: Window, grid: PatchGrid, batch_size: int) -> Iterator[
     for first in range(0, len(cells), batch_size):
         part = cells[first : first + batch_size]
         pixels = np.empty((len(part), len(window.bands), PATCH_SIZE_PX, PATCH_SIZE_PX), np.float32)
+        cloud, wild = np.zeros(len(part), np.float32), np.zeros(len(part), np.float32)
         for i, (row, column) in enumerate(part):
             y, x = grid.y_px(row) - window.y_px, grid.x_px(column) - window.x_px
-            pixels[i] = window.pixels[:, y : y + PATCH_SIZE_PX, x : x + PATCH_SIZE_PX]
+            place = slice(y, y + PATCH_SIZE_PX), slice(x, x + PATCH_SIZE_PX)
+            pixels[i] = window.pixels[(slice(None), *place)]
+            wild[i] = window.out_of_range[place].mean()
+            if window.cloud is not None:
+                cloud[i] = window.cloud[place].mean()
         rows, columns = np.array(part, np.intp).T
-        yield PatchBatch(pixels, window.bands, rows, columns)
+        yield PatchBatch(pixels, window.bands, rows, columns, cloud, wild, window.clouds_known)
 
 
-def _open(tile: Tile, names: Sequence[str], stack: ExitStack) -> list[_Layer]:
-    """Open every file once and group the bands by grid."""
-    datasets: dict[Path, DatasetReader] = {}
-    groups: dict[Grid, list[int]] = {}
-    for position, name in enumerate(names):
-        path = tile.bands[name].path
-        if path not in datasets:
-            datasets[path] = stack.enter_context(open_raster(path))
-        dataset = datasets[path]
-        if dataset.crs is None or dataset.count < tile.bands[name].index:
-            raise TileError(f"{path} was changed while it was being read; run again when it is complete")
-        grid = Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        groups.setdefault(grid, []).append(position)
-    return [
-        _Layer(
-            grid,
-            tuple(positions),
-            tuple(tile.bands[names[i]] for i in positions),
-            tuple(datasets[tile.bands[names[i]].path] for i in positions),
-        )
-        for grid, positions in groups.items()
-    ]
+def _differenced(read: Pixels, sources: Sequence[BandSource]) -> Pixels:
+    """float32 (band, y, x) of channels in the order source, its `pre`, ...: level minus level of the mean power, in dB.
 
-
-def _native(layer: _Layer, _: Grid, y: int, x: int, height: int, width: int) -> Pixels:
-    """float32 (band, y, x) of bands that are stored on the tile's own grid."""
-    return _canonical(layer, RasterWindow(x, y, width, height))
-
-
-def _canonical(layer: _Layer, window: RasterWindow) -> Pixels:
-    """float32 (band, y, x) of a window of the layer's own grid, in canonical units, NaN where invalid.
-
-    Optical: zero in all bands of the layer is nodata, zero in one is a dark pixel. Radar: 0 dB is nodata, and so are
-    power and amplitude that are not positive.
+    A pixel is valid where the scene after the event and every scene before it are.
     """
-    pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
-    for i, (source, dataset) in enumerate(zip(layer.sources, layer.datasets, strict=True)):
-        raw = read_window(dataset, [source.index], window)[0]
-        pixels[i] = np.where(is_valid(raw, source.nodata), raw, np.nan)
-    optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
-    if optical:
-        light = pixels[optical]
-        light[:, ~(np.nan_to_num(light) != 0).any(axis=0)] = np.nan
-        pixels[optical] = light
-    for i, source in enumerate(layer.sources):
-        band = pixels[i]
-        if source.conversion == "add_1000":
-            band[band > 0] += OFFSET_DN
-        elif source.conversion in ("linear_to_db", "amplitude_to_db"):
-            factor = 10.0 if source.conversion == "linear_to_db" else 20.0
-            pixels[i] = _decibels(band, factor)
-        elif i not in optical:
-            band[band == 0] = np.nan
+    if not any(source.pre for source in sources):
+        return read
+    pixels = np.empty((len(sources), *read.shape[1:]), np.float32)
+    first = 0
+    for i, source in enumerate(sources):
+        before = read[first + 1 : first + 1 + len(source.pre)].astype(np.float64)
+        pixels[i] = read[first]
+        if len(before):
+            level = before[0] if len(before) == 1 else 10.0 * np.log10((10.0 ** (before / 10.0)).mean(axis=0))
+            pixels[i] = (read[first].astype(np.float64) - level).astype(np.float32)
+        first += 1 + len(before)
     return pixels
 
 
-def _decibels(values: Pixels, factor: float) -> Pixels:
-    """`factor` x log10 of float32 values, NaN where they are not positive."""
-    positive = np.where(values > 0, values, np.nan).astype(np.float64)
-    return (factor * np.log10(positive)).astype(np.float32)
+def _mask_implausible(pixels: Pixels, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Set values outside the plausible range of their band to NaN; bool (y, x), True where one was.
 
-
-def _aligned(layer: _Layer, tile: Grid, y: int, x: int, height: int, width: int) -> Pixels:
-    """float32 (band, y, x) of bands of another grid, bilinear on the tile's grid; NaN outside of the source."""
-    out = np.empty((len(layer.sources), height, width), np.float32)
-    for top in range(y - y % BLOCK_HEIGHT_PX, y + height, BLOCK_HEIGHT_PX):
-        for left in range(x - x % BLOCK_WIDTH_PX, x + width, BLOCK_WIDTH_PX):
-            try:
-                block = _block(layer, tile, top, left)
-            except GDAL_ERRORS as error:
-                raise TileError(f"{layer.sources[0].path} cannot be aligned with the tile's grid ({error})") from error
-            y0, x0 = max(top, y), max(left, x)
-            y1, x1 = min(top + block.shape[1], y + height), min(left + block.shape[2], x + width)
-            out[:, y0 - y : y1 - y, x0 - x : x1 - x] = block[:, y0 - top : y1 - top, x0 - left : x1 - left]
-    return out
-
-
-def _block(layer: _Layer, tile: Grid, top: int, left: int) -> Pixels:
-    """A block of a tile, clipped to it: source pixels made canonical, radar levels in power, warped, back to dB."""
-    height = min(BLOCK_HEIGHT_PX, tile.height_px - top)
-    width = min(BLOCK_WIDTH_PX, tile.width_px - left)
-    window = _source_window(layer.grid, tile, top, left, height, width)
-    if window is None:
-        return np.full((len(layer.sources), height, width), np.nan, np.float32)
-    pixels = _canonical(layer, window)
-    levels = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "sar"]
-    pixels[levels] = 10.0 ** (pixels[levels].astype(np.float64) / 10.0)
-    block = _warp(pixels, layer.grid, window, tile, RasterWindow(left, top, width, height))
-    for i in levels:
-        block[i] = _decibels(block[i], 10.0)
-    return block
-
-
-def _warp(pixels: Pixels, source: Grid, window: RasterWindow, tile: Grid, block: RasterWindow) -> Pixels:
-    """float32 (band, y, x) of a window of the source grid, bilinear on a block of the tile; NaN is invalid in both."""
-    columns, rows = _source_px(source, tile, 0, 0, tile.height_px, tile.width_px)
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            width=window.width,
-            height=window.height,
-            count=len(pixels),
-            dtype="float32",
-            crs=source.crs,
-            transform=source.transform_at(window.col_off, window.row_off),
-            nodata=np.nan,
-        ) as dataset:
-            dataset.write(pixels)
-        with (
-            memory.open() as dataset,
-            WarpedVRT(
-                dataset,
-                crs=tile.crs,
-                transform=tile.transform_at(block.col_off, block.row_off),
-                width=block.width,
-                height=block.height,
-                resampling=Resampling.bilinear,
-                tolerance=WARP_TOLERANCE_PX,
-                UNIFIED_SRC_NODATA="NO",  # a pixel that is invalid in one band stays valid in the others
-                # GDAL guesses the resampling factor for each block, differently at edges: state it for the tile
-                XSCALE=str(tile.width_px / np.ptp(columns)),
-                YSCALE=str(tile.height_px / np.ptp(rows)),
-            ) as warped,
-        ):
-            out: Pixels = warped.read()
-    return out
-
-
-def _source_window(source: Grid, tile: Grid, top: int, left: int, height: int, width: int) -> RasterWindow | None:
-    """The source pixels that a block of the tile needs, None if it lies outside of the source."""
-    columns, rows = _source_px(source, tile, top, left, height, width)
-    spans = []
-    for px, block_px, size_px in ((columns, width, source.width_px), (rows, height, source.height_px)):
-        if not np.isfinite(px).all():
-            return None
-        margin = MARGIN_PX * max(1.0, np.ptp(px) / block_px)  # a finer source is averaged over more of its pixels
-        spans.append((max(0, int(np.floor(px.min() - margin))), min(size_px, int(np.ceil(px.max() + margin)))))
-    (x0, x1), (y0, y1) = spans
-    return RasterWindow(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
-
-
-def _source_px(
-    source: Grid, tile: Grid, top: int, left: int, height: int, width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Columns and rows in the source's pixels of points along the outline of a part of the tile."""
-    along = np.linspace(0.0, 1.0, EDGE_POINTS)
-    x = left + width * np.concatenate([along, along, np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)])
-    y = top + height * np.concatenate([np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS), along, along])
-    east, north = tile.ground(x, y)
-    if source.crs != tile.crs:
-        east, north = (np.asarray(axis) for axis in transform(tile.crs, source.crs, east, north))
-    columns, rows = source.pixel(east, north)
-    return columns, rows
+    The dark end of optical bands is 0: a dark pixel in one band is ordinary.
+    """
+    wild = np.zeros(pixels.shape[1:], bool)
+    for band, name in zip(pixels, names, strict=True):
+        facts = BY_NAME[name]
+        least = 0.0 if facts.modality == "optical" else facts.plausible_min
+        with np.errstate(invalid="ignore"):
+            outside = (band < least) | (band > facts.plausible_max)
+        band[outside] = np.nan
+        wild |= outside
+    return wild

@@ -13,32 +13,32 @@ from lsd.runtime.bundle import Bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.commit import folder_name, tile_folder
 from lsd.runtime.errors import LsdError, OutputError, TileError
+from lsd.runtime.ingest.raster import on_disk
+from lsd.runtime.inspection import inspected
 from lsd.runtime.scoring import ScoringOptions, score_tile
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.geojson import write_detections
-from lsd.runtime.sinks.score_grid import write_score_grid
+from lsd.runtime.sinks.products import PRODUCTS, write_products
 from lsd.runtime.sinks.summary import TileResult, done_result, failed_result
 from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
 from lsd.runtime.stopwatch import Stopwatch
 from lsd.runtime.tiles import Tile
 
-PRODUCTS = {"detections": "detections.geojson", "scores": "scores.tif", "quicklook": "quicklook.png"}
 # GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise. A row of patches of a Sentinel-2 tile
 # in blocks of 512 px is 4 optical uint16 and 8 radar float32 bands of 10,980 x 512 px: 225 MB, decoded once if it fits.
 GDAL_CACHE_BYTES = 256 * 2**20
 
 
-def context_of(bundle: Bundle) -> RunContext:
-    """What all products of a run say about the bundle."""
+def context_of(bundle: Bundle, prevalence: float | None = None, event_time: str | None = None) -> RunContext:
+    """What all products of a run say about the bundle, and what the user stated."""
     manifest = bundle.manifest
     return RunContext(
         bundle_name=manifest.name,
         bundle_sha256=bundle.sha256,
-        configurations=tuple(configuration.name for configuration in manifest.configurations),
-        thresholds=tuple(configuration.threshold for configuration in manifest.configurations),
+        configurations=manifest.configurations,
         synthetic=manifest.synthetic,
         version=__version__,
-        prevalences=tuple(configuration.prevalence for configuration in manifest.configurations),
+        prevalence=prevalence,
+        event_time=event_time,
     )
 
 
@@ -51,6 +51,7 @@ def run_tiles(
     out: Path,
     overwrite: bool,
     report: Callable[[TileResult], None],
+    extras: Sequence[str] = (),
 ) -> None:
     """Score every tile of the sources and write its products into a folder of its own in `out`.
 
@@ -59,6 +60,7 @@ def run_tiles(
         out: existing, writable folder.
         overwrite: replace the products of a tile that is there already.
         report: called with the result of each tile as it ends, in source order.
+        extras: products to write beside the usual ones: `kml`, `geoparquet`.
     Raises:
         OutputError: the output cannot be written; tiles done before stay.
         SourceError: a source does not exist or holds no tile.
@@ -75,7 +77,9 @@ def run_tiles(
                     raise TileError(f"{found.id}: another tile of this run has the same name; give each its own run")
                 taken.add(folder)
                 _refuse_to_replace_input(found, out / folder)
-                result = _score_and_write(found, chain, context, scoring_options, out, overwrite, stopwatch)
+                with stopwatch.stage("read"):
+                    tile = inspected(found)
+                result = _score_and_write(tile, chain, context, scoring_options, out, overwrite, stopwatch, extras)
             except OutputError:
                 raise
             except LsdError as error:
@@ -92,7 +96,8 @@ def _refuse_to_replace_input(tile: Tile, folder: Path) -> None:
     """Raise OutputError if the tile's own files lie where its products go: --overwrite would delete them."""
     place = folder.resolve()
     for source in tile.bands.values():
-        if place in source.path.resolve().parents:
+        file = on_disk(source.path)
+        if file is not None and place in file.resolve().parents:
             raise OutputError(f"{folder} holds the input of this tile; choose another folder with -o")
 
 
@@ -104,12 +109,11 @@ def _score_and_write(
     out: Path,
     overwrite: bool,
     stopwatch: Stopwatch,
+    extras: Sequence[str],
 ) -> TileResult:
     with tile_folder(out, tile.id, overwrite, PRODUCTS["scores"]) as folder:
         scores, quicklook = score_tile(tile, chain, options, stopwatch)
         with stopwatch.stage("write"):
-            write_detections(folder / PRODUCTS["detections"], tile, scores, context)
-            write_score_grid(folder / PRODUCTS["scores"], tile, scores, context)
-            quicklook.write(folder / PRODUCTS["quicklook"], scores)
-    products = {kind: f"{folder_name(tile.id)}/{name}" for kind, name in PRODUCTS.items()}
+            written = write_products(folder, tile, scores, quicklook, context, extras)
+    products = {kind: f"{folder_name(tile.id)}/{name}" for kind, name in written.items()}
     return done_result(tile, scores, context, products, stopwatch.seconds)

@@ -72,7 +72,7 @@ class TileScores:
             getattr(self, name)[cells] = getattr(scores, name)
 
     def classes(self) -> NDArray[np.uint8]:
-        """uint8 (row, column): `LIKELY` (a detection of p >= .5), `POSSIBLE` (of less), `LOOK_CLASS`, ... for products."""
+        """uint8 (row, column) for products: `LIKELY` (a detection of p >= .5), `POSSIBLE` (of less), and so on."""
         found = np.full(self.decision.shape, NOT_OBSERVED, np.uint8)
         found[self.decision == NO_SLIDE] = NOTHING_SEEN
         found[self.decision == LOOK] = LOOK_CLASS

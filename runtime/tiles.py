@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.warp import transform
 
-from lsd.runtime.bands import PATCH_GSD_M, Orbit
+from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, Orbit
 
 Conversion = Literal["none", "add_1000", "reflectance_to_dn", "linear_to_db", "amplitude_to_db"]
 CloudKind = Literal["scl", "mask"]
@@ -56,13 +57,21 @@ class Grid:
         return Affine(t.a, t.b, east, t.d, t.e, north)
 
 
+def outline_deg(grid: Grid) -> tuple[tuple[float, float], ...]:
+    """Longitude and latitude (WGS 84) of the upper left, upper right, lower right and lower left corner of a grid."""
+    corners = [(0, 0), (grid.width_px, 0), (grid.width_px, grid.height_px), (0, grid.height_px)]
+    east, north = zip(*(grid.ground(x, y) for x, y in corners), strict=True)
+    longitude, latitude = transform(grid.crs, CRS.from_epsg(4326), list(east), list(north))
+    return tuple((round(x, 7), round(y, 7)) for x, y in zip(longitude, latitude, strict=True))
+
+
 @dataclass(frozen=True)
 class BandSource:
     """Where one band of a tile is stored and what brings it to canonical units.
 
     nodata: declared nodata value of the file, None if it declares none. NaN is never valid; for radar 0 is not either.
-    pre: for a difference band made of scenes, the same channel before the event; the band is then this source's level
-    minus the level of their mean power, in dB.
+    pre: for a difference band made of scenes, the levels of the same channel before the event (`desc_vv` for
+    `desc_dvv`); the band is then this source's level minus the level of their mean power, in dB.
     """
 
     band: str
@@ -71,6 +80,11 @@ class BandSource:
     nodata: float | None
     conversion: Conversion = "none"
     pre: tuple[BandSource, ...] = ()
+
+    @property
+    def is_level(self) -> bool:
+        """True if the file holds radar levels, also those that a difference is made of: they are resampled in power."""
+        return BY_NAME[self.band].modality == "sar" or bool(self.pre)
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,8 @@ class Scene:
 
     id: product name or STAC id. sensor: `sentinel-1` or `sentinel-2`. role: `optical`, `post` or `pre` (radar after or
     before the event). product: what it was recognised as (`Sentinel-2 L2A SAFE`, `ASF HyP3 RTC`). acquired: ISO 8601 in
-    UTC, None if unknown. orbit, relative_orbit: of radar, None if unknown. bands: canonical bands that it gave, difference
-    bands included.
+    UTC, None if unknown. orbit, relative_orbit: of radar, None if unknown. bands: canonical bands that it gave,
+    difference bands included.
     """
 
     id: str
@@ -130,9 +144,9 @@ class Tile:
     """One arriving set of bands of one place.
 
     id: folder name of its products, from the input's name. bands: canonical name -> source. decisions: what ingest
-    decided. warnings: lines a person should read first. acquired: sensor -> ISO 8601 time in UTC, where known, after the
-    event for radar. clouds: None where no cloud layer came with the optical bands. scenes: the acquisitions it was made
-    of. event_time: ISO 8601 in UTC, None if nobody stated it.
+    decided. warnings: lines a person should read first. acquired: sensor -> ISO 8601 time in UTC, where known, after
+    the event for radar. clouds: None where no cloud layer came with the optical bands. scenes: the acquisitions it was
+    made of. event_time: ISO 8601 in UTC, None if nobody stated it.
     """
 
     id: str

@@ -26,6 +26,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_schemas() -> Path:
+    """Folder of the STAC extension schemas: LSD_SCHEMAS, else ../shared/schemas; skips where neither is there."""
+    for place in (os.environ.get("LSD_SCHEMAS"), PROJECT.parent / "shared" / "schemas"):
+        if place and (Path(place) / "mlm-v1.5.2.json").is_file():
+            return Path(place)
+    pytest.skip("the STAC schemas are not here: neither LSD_SCHEMAS nor ../shared/schemas holds mlm-v1.5.2.json")
+
+
+@pytest.fixture(scope="session")
 def need_tool():
     """Callable: path of a system tool; without it the test skips, or fails where LSD_REQUIRE_TOOLS is set (CI)."""
 

@@ -6,7 +6,7 @@ terrain-flattened (RTC) gives differences only, radar without a scene from befor
 
 from __future__ import annotations
 
-from lsd.runtime.bands import BAND_NAMES, of_modality
+from lsd.runtime.bands import BAND_NAMES, in_order, of_modality
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": BAND_NAMES,
@@ -26,13 +26,30 @@ CONFIGURATIONS: tuple[str, ...] = (
     "optical,desc_pair",
     "optical,diffs",
     "optical,posts",
-    "optical,desc_diff",
     "optical,asc_diff",
+    "optical,desc_diff",
     "optical,desc_post",
     "optical,asc_post",
     "optical",
     "sar",
-    "diffs",
-    "desc_pair",
     "asc_pair",
+    "desc_pair",
+    "diffs",
+    "desc_diff",
+    "asc_diff",
 )
+
+
+def name_of(bands: str) -> str:
+    """Name of a configuration from its groups, separated by commas: `optical+desc_pair`."""
+    return "+".join(part.strip() for part in bands.split(","))
+
+
+def recipe_of(bands: str) -> str:
+    """The recipe of the reference bundle for a configuration."""
+    return "default" if bands == "all" else "partial"
+
+
+def bands_of_groups(bands: str) -> tuple[str, ...]:
+    """Canonical names, in canonical order, of groups separated by commas."""
+    return in_order(name for group in bands.split(",") for name in GROUPS[group.strip()])

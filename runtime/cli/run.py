@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from contextlib import suppress
@@ -12,42 +13,77 @@ from typing import Any
 import click
 
 from lsd.runtime import __version__
-from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
+from lsd.runtime.cli.dispatch import RunCommand
+from lsd.runtime.command import options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import ConfigurationError, OutputError, UsageError
 
 SUMMARY_NAME = "summary.json"
+PAGE_NAME = "index.html"
 BACKENDS = ("table", "compiled")
-S2_OFFSETS = ("auto", "present", "absent")
+S2_OFFSETS = ("auto", "present", "absent", "reflectance")
+RADAR_UNITS = ("db", "power", "amplitude")
 ORBITS = ("ascending", "descending")
+EXTRAS = ("kml", "geoparquet")
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """Everything that steers a run besides bundle, sources and output; keys of --config.
 
-    stride: px between patches, 1..64. min_valid, backend, s2_offset, orbit: see --help. batch_size, window_rows,
+    stride: px between patches, 1..64. backend, s2_offset, radar_unit, orbit, event_time, pre_scenes, prevalence,
+    force_coarse_radar, remote, extra (names separated by commas): see --help. batch_size, window_rows,
     window_columns: patches scored and read together; they bound memory and never change a result.
     """
 
     stride: int = 64
     backend: str = "table"
     s2_offset: str = "auto"
+    radar_unit: str | None = None
     orbit: str | None = None
+    event_time: str | None = None
+    pre_scenes: int = 1
+    prevalence: float | None = None
+    force_coarse_radar: bool = False
+    remote: bool = False
+    extra: str | None = None
     batch_size: int = 128
     window_rows: int = 1
     window_columns: int = 64
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        choices = {"backend": BACKENDS, "s2_offset": S2_OFFSETS, "orbit": (None, *ORBITS)}
+        choices = {
+            "backend": BACKENDS,
+            "s2_offset": S2_OFFSETS,
+            "radar_unit": (None, *RADAR_UNITS),
+            "orbit": (None, *ORBITS),
+        }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigurationError(
                     f"{key} must be one of {', '.join(map(str, allowed))}, is {getattr(self, key)!r}"
                 )
-        for key, most in (("stride", 64), ("batch_size", 4096), ("window_rows", 4096), ("window_columns", 4096)):
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ConfigurationError(f"prevalence must be above 0 and below 1, is {self.prevalence:g}")
+        for extra in self.extras:
+            if extra not in EXTRAS:
+                raise ConfigurationError(f"extra must be of {', '.join(EXTRAS)}, is {extra!r}")
+        if "geoparquet" in self.extras and importlib.util.find_spec("pyarrow") is None:
+            raise UsageError("--extra geoparquet needs pyarrow: pip install 'lsd-edge[geoparquet]'")
+        for key, most in (
+            ("stride", 64),
+            ("pre_scenes", 100),
+            ("batch_size", 4096),
+            ("window_rows", 4096),
+            ("window_columns", 4096),
+        ):
             if not 1 <= getattr(self, key) <= most:
                 raise ConfigurationError(f"{key} must be 1..{most}, is {getattr(self, key)}")
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the products to write beside the usual ones."""
+        return tuple(filter(None, (self.extra or "").split(",")))
 
 
 def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -58,7 +94,7 @@ def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
-@click.command(cls=LsdCommand, context_settings={"max_content_width": 100})
+@click.command(cls=RunCommand, context_settings={"max_content_width": 100})
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the products.")
@@ -66,9 +102,30 @@ def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--s2-offset",
     type=click.Choice(S2_OFFSETS),
-    help="Whether Sentinel-2 DN hold the + 1,000 of baseline 04.00 and later.  [default: auto, by the product]",
+    help="Whether Sentinel-2 DN hold the + 1,000 of baseline 04.00 and later, or are reflectance 0..1.  "
+    "[default: auto, by the product]",
+)
+@click.option(
+    "--radar-unit",
+    type=click.Choice(RADAR_UNITS),
+    help="Unit of radar levels whose product does not tell it: dB, linear power or amplitude.",
 )
 @click.option("--orbit", type=click.Choice(ORBITS), help="Flight direction of radar bands that do not tell it.")
+@click.option(
+    "--event-time",
+    help="When the slopes may have failed, ISO 8601 with zone (2024-04-03T00:00Z); pairs radar before and after it.",
+)
+@click.option(
+    "--pre-scenes", type=int, help="Radar scenes before the event, averaged in power, at most.  [default: 1, no mean]"
+)
+@click.option(
+    "--prevalence",
+    type=float,
+    help="Share of patches that hold a slide, for the probabilities.  [default: that of the training data]",
+)
+@click.option("--force-coarse-radar", is_flag=True, default=None, help="Take radar of 30 m (OPERA RTC-S1) too.")
+@click.option("--remote", is_flag=True, default=None, help="Open STAC assets over the network.  [default: refuse them]")
+@click.option("--extra", help="More products, separated by commas: kml, geoparquet (needs pyarrow).")
 @click.option("--backend", type=click.Choice(BACKENDS), help="How forests are evaluated.  [default: table]")
 @click.option("--batch-size", type=int, help="Patches scored together; bounds memory only.  [default: 128]")
 @click.option("--window-rows", type=int, help="Patch rows read together; bounds memory only.  [default: 1]")
@@ -102,10 +159,11 @@ def main(
 ) -> None:
     """Score the tiles of every SOURCE with BUNDLE and write maps of detections.
 
-    A SOURCE is a GeoTIFF stack with named bands, a folder of single-band GeoTIFFs, or a folder above such. Each tile
-    gets a folder in the output: detections.geojson, scores.tif (one pixel a patch), quicklook.png. summary.json tells
-    what was looked at, what was not, and why.
-
+    A SOURCE is a Sentinel-2 SAFE folder or zip, a GeoTIFF stack with named bands, a folder of single-band GeoTIFFs, a
+    tile file (*.tile.toml, *.tile.json) or STAC item that names the parts of a tile, a STAC catalog, or a folder above
+    such. Each tile gets a folder in the output: detections.gpkg and .geojson, scores.tif (one pixel a patch),
+    quicklook.png, item.json (STAC). index.html shows the whole run, summary.json tells what was looked at, what was
+    not, and why.
     GDAL decodes into a cache of 256 MB; the environment variable GDAL_CACHEMAX (in MB) changes that.
 
     Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine
@@ -114,10 +172,14 @@ def main(
     from lsd.runtime.bundle import open_bundle
     from lsd.runtime.chain import Chain
     from lsd.runtime.commit import prepare_output
+    from lsd.runtime.ingest.times import iso, utc_of
     from lsd.runtime.parity import check_golden, require
     from lsd.runtime.progress import Progress
-    from lsd.runtime.run import PRODUCTS, context_of, run_tiles
+    from lsd.runtime.run import context_of, run_tiles
     from lsd.runtime.scoring import ScoringOptions
+    from lsd.runtime.sinks.products import PRODUCTS
+    from lsd.runtime.sinks.run_page import write_run_page
+    from lsd.runtime.sinks.stac import COLLECTION_NAME, refuse_other_collection, write_collection
     from lsd.runtime.sinks.summary import RunSummary, TileResult
     from lsd.runtime.sources import SourceOptions
 
@@ -130,12 +192,15 @@ def main(
                 f"output {output} lies in the source {source}, where its products would be read as tiles; choose "
                 "another folder with -o"
             )
+    event_time = None if options.event_time is None else utc_of(options.event_time, "--event-time")
     opened = open_bundle(bundle)
-    chain = Chain(opened, options.backend)  # type: ignore[arg-type]
+    chain = Chain(opened, options.backend, options.prevalence)  # type: ignore[arg-type]
     require(check_golden(opened, chain), f"self-test of {bundle}")
+    refuse_other_collection(output / COLLECTION_NAME)
     prepare_output(output)
 
-    context, summary = context_of(opened), RunSummary()
+    stated = None if event_time is None else iso(event_time)
+    context, summary = context_of(opened, options.prevalence, stated), RunSummary()
     resolved = {**asdict(options), "bundle": str(bundle), "sources": [str(source) for source in sources]}
     if context.synthetic and quiet < 2:
         click.echo(
@@ -152,11 +217,20 @@ def main(
                 chain,
                 context,
                 sources,
-                SourceOptions(options.s2_offset, options.orbit),  # type: ignore[arg-type]
+                SourceOptions(
+                    options.s2_offset,  # type: ignore[arg-type]
+                    options.orbit,  # type: ignore[arg-type]
+                    options.radar_unit,  # type: ignore[arg-type]
+                    event_time,
+                    options.pre_scenes,
+                    options.force_coarse_radar,
+                    options.remote,
+                ),
                 ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
                 output,
                 options.overwrite,
                 report,
+                options.extras,
             )
         except OutputError:
             if summary.tiles:  # what was done before is told, where the disk still takes a small file
@@ -164,11 +238,14 @@ def main(
                     summary.write(output / SUMMARY_NAME, context, resolved)
             raise
     summary.write(output / SUMMARY_NAME, context, resolved)
+    write_collection(output / COLLECTION_NAME)
+    write_run_page(output / PAGE_NAME, summary.tiles, context, resolved, output)
     if as_json:
         click.echo(json.dumps(summary.to_json(context, resolved), indent=1, allow_nan=False))
     else:
         click.echo("\n".join([summary.table(), *summary.looks()]))
         click.echo(f"products: {output}/TILE/{{{', '.join(PRODUCTS.values())}}}; summary: {output / SUMMARY_NAME}")
+        click.echo(f"look at: {output / PAGE_NAME}")
     for line in summary.failures():
         click.echo(line, err=True)
     totals = summary.totals()

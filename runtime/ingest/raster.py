@@ -1,4 +1,8 @@
-"""Opening, reading and sampling GeoTIFFs so that every failure is one line that names the file."""
+"""Opening, reading and sampling rasters so that every failure is one line that names the file.
+
+Rasters are GeoTIFF or JPEG 2000, on disk, inside a zip or at a web address. The latter two are written as a `Path` of
+GDAL's virtual file systems (GDAL documentation, /vsizip/ and /vsicurl/): `in_zip`, `remote`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import rasterio
@@ -20,24 +25,80 @@ from lsd.runtime.errors import TileError
 # What rasterio raises when GDAL or PROJ fail; it lets some of GDAL's own errors through, which have no public name.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 
+ZIP, WEB = "/vsizip/", "/vsicurl/"
+JPEG2000_SUFFIX = ".jp2"
+# Nothing but the file itself is asked for (no folder listing, no side files), and a dead server is given up soon.
+WEB_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # seconds
+    "GDAL_HTTP_TIMEOUT": 60,  # seconds, for one range of the file
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 1,  # seconds
+}
+
 # A sample reads at most 64 windows of 32 x 32 px, spread evenly: one pixel in a thousand is still 65 pixels.
 SAMPLE_WINDOWS = 8
 SAMPLE_SIZE_PX = 32
 OVERVIEW_SIZE_PX = 1024  # second try where the windows hold no valid pixel: every n-th pixel of the whole band
 
 
+def in_zip(archive: Path, member: str) -> Path:
+    """The path of a file inside a zip; the zip may lie anywhere and have any name."""
+    return Path(f"{ZIP}{{{archive.resolve()}}}/{member}")
+
+
+def remote(url: str) -> Path:
+    """The path of a file at a web address (http or https). `gdal_name` puts back the slash that a path drops."""
+    address, mark, query = url.partition("?")
+    return Path(WEB + address + mark + quote(query, safe="=&%+:;,~!*'()$@-._"))
+
+
+def gdal_name(path: Path) -> str:
+    """What GDAL calls a path: with the two slashes after `http:` and `https:` of a web address."""
+    name = str(path)
+    for scheme in ("http:/", "https:/"):
+        if name.startswith(WEB + scheme):
+            return f"{WEB}{scheme}/{name[len(WEB + scheme) :]}"
+    return name
+
+
+def on_disk(path: Path) -> Path | None:
+    """The file on disk that holds a raster: the zip of a file inside one, None for a web address."""
+    name = str(path)
+    if name.startswith(WEB):
+        return None
+    return Path(_zip_parts(name)[0]) if name.startswith(ZIP + "{") else path
+
+
 def open_raster(path: Path) -> DatasetReader:
-    """Open a GeoTIFF for reading; the caller closes it.
+    """Open a GeoTIFF, or a JPEG 2000 file if its suffix is `.jp2`, for reading; the caller closes it.
 
     Raises:
-        TileError: the file cannot be opened as a GeoTIFF.
+        TileError: the file cannot be opened in its format, or is remote and cannot be reached.
     """
+    name = gdal_name(path)
+    virtual = name.startswith((ZIP, WEB))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), rasterio.Env(**(WEB_OPTIONS if name.startswith(WEB) else {})):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported as TileError where it matters
-            return rasterio.open(path, driver="GTiff")
+            # rasterio takes strings apart as URLs, paths it leaves alone
+            return rasterio.open(name if virtual else path, driver=_driver(name))
     except GDAL_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def _driver(name: str) -> str:
+    return "JP2OpenJPEG" if name.partition("?")[0].casefold().endswith(JPEG2000_SUFFIX) else "GTiff"
+
+
+def _zip_parts(name: str) -> tuple[str, str]:
+    """Zip and member of `/vsizip/{zip}/member`; the name of the zip may hold pairs of braces itself."""
+    depth = 0
+    for i, character in enumerate(name):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "}" and depth == 0:
+            return name[len(ZIP) + 1 : i], name[i + 2 :]
+    return name[len(ZIP) + 1 :], ""
 
 
 def read_window(dataset: DatasetReader, indexes: Sequence[int], window: Window, **options: Any) -> NDArray[Any]:
@@ -104,4 +165,18 @@ def is_valid(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
 
 def _unreadable(path: Path, error: Exception) -> TileError:
     reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
-    return TileError(f"{path} cannot be read as GeoTIFF ({reason}); is the file complete? Fetch or copy it again")
+    name = gdal_name(path)
+    form = "JPEG 2000" if _driver(name) == "JP2OpenJPEG" else "GeoTIFF"
+    if name.startswith(WEB):
+        address = name[len(WEB) :].partition("?")[0]  # a query may hold somebody's access token
+        reason = reason.replace(name, address).replace(name[len(WEB) :], address)
+        return TileError(
+            f"{address} is remote and cannot be reached or read as {form} ({reason}); fetch it first, or try again"
+        )
+    if name.startswith(ZIP + "{"):
+        archive, member = _zip_parts(name)
+        return TileError(
+            f"{member} in {archive} cannot be read as {form} ({reason.replace(name, member)}); is the zip complete? "
+            "Fetch it again, or unpack it"
+        )
+    return TileError(f"{path} cannot be read as {form} ({reason}); is the file complete? Fetch or copy it again")

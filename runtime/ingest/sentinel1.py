@@ -1,23 +1,22 @@
-"""Sentinel-1: unit of the backscatter and direction of flight."""
+"""Sentinel-1: unit of the backscatter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.bands import Orbit
-from lsd.runtime.errors import BandError, UnprovenUnitError, UsageError
-from lsd.runtime.ingest.times import iso
+from lsd.runtime.errors import UnprovenUnitError, UsageError
 from lsd.runtime.tiles import Conversion, Decision
+
+if TYPE_CHECKING:
+    from lsd.runtime.ingest.radar_products import RadarFacts
 
 RadarUnit = Literal["db", "power", "amplitude"]
 
-_DECLARED: dict[str, Conversion] = {
+_STATED: dict[str, Conversion] = {
     "db": "none",
     "decibel": "none",
     "decibels": "none",
@@ -27,77 +26,74 @@ _DECLARED: dict[str, Conversion] = {
     "amplitude": "amplitude_to_db",
 }
 _UNIT_TEXT = {"none": "dB", "linear_to_db": "linear power: 10 log10", "amplitude_to_db": "amplitude: 20 log10"}
-# Dawn-dusk orbit: the satellite crosses at about 6 h local time descending and 18 h ascending.
-DESCENDING_H = (4.5, 7.5)
-ASCENDING_H = (16.5, 19.5)
+# Denoised power holds a few values below zero (they are nodata); dB of ground is negative nearly everywhere.
+NEGATIVE_SHARE = 0.01
 
 
-def unit(band: str, path: Path, declared: str | None, values: NDArray[np.float64]) -> tuple[Conversion, Decision]:
+def unit(
+    band: str,
+    path: Path,
+    stated: str | None,
+    facts: RadarFacts | None,
+    declared: RadarUnit | None,
+    values: NDArray[np.float64],
+) -> tuple[Conversion, Decision]:
     """Decide the unit of a radar level band and what brings it to dB.
+
+    The file's own unit decides, then what the product is known to hold, then the user's declaration, then the data
+    (a negative median is dB). What the data disprove is refused.
 
     Args:
         band, path: canonical name and file, for messages.
-        declared: unit declared by the file, if any.
+        stated: unit that the file states for the band, if any.
+        facts: of the product, None if it was not recognised.
+        declared: by a tile file or `--radar-unit`.
         values: float64 sample, NaN where invalid; 0 is nodata.
     Raises:
-        UnprovenUnitError: undeclared and not negative in the median, or declared and contradicted by the data.
+        UnprovenUnitError: told by nothing and not negative in the median, disproved by the data, or file and product
+            disagree.
+        UsageError: the declaration contradicts the file or the product.
     """
     known = values[np.isfinite(values) & (values != 0)]
-    conversion = _DECLARED.get((declared or "").strip().casefold())
+    conversion, reason = _told(band, path, stated, facts, declared)
     if not known.size:
         choice = conversion or "none"
         return choice, Decision(band, _UNIT_TEXT[choice], "no valid pixel in the sample")
-    median = float(np.median(known))
     if conversion is not None:
-        if (conversion == "none") == bool((known > 0).all()):
+        positive = bool((known > 0).all())
+        negative = float((known < 0).mean()) > NEGATIVE_SHARE
+        if positive if conversion == "none" else negative:
             raise UnprovenUnitError(
-                f"{path}: {band} declares unit {declared!r}, but its values lie in {known.min():.3g}.."
-                f"{known.max():.3g}; correct the unit of the file"
+                f"{path}: {band} is {_UNIT_TEXT[conversion].partition(':')[0]} ({reason}), but its values lie in "
+                f"{known.min():.3g}..{known.max():.3g}; correct the unit or the name of the file, or --radar-unit"
             )
-        return conversion, Decision(band, _UNIT_TEXT[conversion], f"the file declares unit {declared!r}")
+        return conversion, Decision(band, _UNIT_TEXT[conversion], reason)
+    median = float(np.median(known))
     if median < 0:
         return "none", Decision(band, "dB", f"the median {median:.1f} of the sample is negative")
     raise UnprovenUnitError(
-        f"{path}: {band} does not look like dB (median {median:.3g}) and declares no known unit: if it is linear power "
-        "convert it by 10 log10, if amplitude by 20 log10, or set the unit of the band to 'power' or 'amplitude'"
+        f"{path}: {band} does not look like dB (median {median:.3g}) and nothing tells its unit: if it is linear power "
+        "say --radar-unit power (it is converted by 10 log10), if amplitude --radar-unit amplitude (20 log10)"
     )
 
 
-def direction(
-    product: str, metadata: Mapping[str, Any], acquired: datetime | None, longitude_deg: float, declared: Orbit | None
-) -> tuple[Orbit, Decision]:
-    """Decide the direction of flight: metadata, then the user's declaration, then local solar time.
-
-    Raises:
-        BandError: nothing tells it.
-        UsageError: the declaration contradicts the metadata.
-    """
-    subject = f"direction of {product}"
-    stated = str(metadata.get("orbitProperties_pass", "")).casefold()
-    for orbit in _ORBITS:
-        if stated == orbit:
-            if declared not in (None, orbit):
-                raise UsageError(
-                    f"--orbit {declared} contradicts {product}: its metadata say {orbit}; leave the option out"
-                )
-            return orbit, Decision(subject, orbit, "metadata orbitProperties_pass")
-    if declared is not None:
-        return declared, Decision(subject, declared, "declared by --orbit")
-    if acquired is None:
-        raise BandError(
-            f"{product} holds VV or VH without direction of flight or time; name the bands desc_vv or asc_vv, or say "
-            "--orbit descending or --orbit ascending"
+def _told(
+    band: str, path: Path, stated: str | None, facts: RadarFacts | None, declared: RadarUnit | None
+) -> tuple[Conversion | None, str]:
+    """Conversion by file, product or user, and where it stands; (None, "") if nothing tells it."""
+    found: list[tuple[Conversion, str]] = []
+    by_file = _STATED.get((stated or "").strip().casefold())
+    if by_file is not None:
+        found.append((by_file, f"the file declares unit {stated!r}"))
+    if facts is not None and facts.unit is not None:
+        found.append((_STATED[facts.unit], f"{facts.product} holds {facts.unit}"))
+    if len({conversion for conversion, _ in found}) > 1:
+        raise UnprovenUnitError(
+            f"{path}: the unit of {band} is told twice, differently: {' and '.join(reason for _, reason in found)}; "
+            "correct the unit of the file"
         )
-    solar_h = (acquired.hour + acquired.minute / 60 + acquired.second / 3600 + longitude_deg / 15) % 24
-    reason = f"{iso(acquired)} at longitude {longitude_deg:.2f} is {solar_h:.1f} h local solar time"
-    if DESCENDING_H[0] <= solar_h <= DESCENDING_H[1]:
-        return "descending", Decision(subject, "descending", reason)
-    if ASCENDING_H[0] <= solar_h <= ASCENDING_H[1]:
-        return "ascending", Decision(subject, "ascending", reason)
-    raise BandError(
-        f"direction of flight of {product} is unknown: {reason}, neither 4.5-7.5 h (descending) nor 16.5-19.5 h "
-        "(ascending); say --orbit descending or --orbit ascending"
-    )
-
-
-_ORBITS: tuple[Orbit, ...] = ("ascending", "descending")
+    if declared is not None:
+        if found and found[0][0] != _STATED[declared]:
+            raise UsageError(f"--radar-unit {declared} contradicts {path}: {found[0][1]}; leave the option out")
+        found.append((_STATED[declared], f"declared as {declared}"))
+    return found[0] if found else (None, "")

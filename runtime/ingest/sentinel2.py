@@ -19,10 +19,21 @@ from lsd.runtime.tiles import Conversion, Decision
 Offset = Literal["present", "absent"]
 DeclaredOffset = Literal["auto", "present", "absent", "reflectance"]
 
+OFFSET_DN = 1000.0
+UNKNOWN_BASELINE = (90, 0)  # 99.99 marks test products
+REMOVED_KEY = "earthsearch:boa_offset_applied"  # Element84: true where the offset was subtracted from the DN
 OFFSET_BASELINE = (4, 0)  # first processing baseline whose DN hold the offset
 # `_N0400_` in product names; `_N02.14` in data strip and data take identifiers; `02.14` alone in PROCESSING_BASELINE
 _BASELINE = re.compile(r"(?:^|_)N(\d\d)\.?(\d\d)(?=[_.]|$)|^(\d\d)\.(\d\d)$")
-BASELINE_KEYS = ("PROCESSING_BASELINE", "PRODUCT_URI", "PRODUCT_ID", "DATASTRIP_ID", "DATATAKE_IDENTIFIER")
+BASELINE_KEYS = (
+    "PROCESSING_BASELINE",
+    "s2:processing_baseline",
+    "processing:version",
+    "PRODUCT_URI",
+    "PRODUCT_ID",
+    "DATASTRIP_ID",
+    "DATATAKE_IDENTIFIER",
+)
 SOURCE_KEYS = ("tile_source",)  # BigEarthNet: the L1C product that its L2A patch was made from; tells the baseline only
 LEVEL_KEYS = ("PRODUCT_URI", "PRODUCT_ID", "PRODUCT_TYPE")
 # With the offset a visible DN of 1..499 means reflectance below -.05: of 7,147 training patches (with offset) 2 have a
@@ -51,12 +62,14 @@ def offset(
     scaling: tuple[float, float],
     visible: NDArray[np.float64],
     declared: DeclaredOffset = "auto",
+    stated_unit: str | None = None,
 ) -> tuple[Conversion, Decision]:
     """Decide whether the stored DN of a Level-2A product hold the offset of 1,000.
 
-    Order of evidence: baseline in metadata and names, GDAL scale and offset of the band, the data. Evidence that
-    disagrees is refused. A declaration decides where the evidence is silent; it overrules a name only with the data on
-    its side (providers that remove the offset keep ESA's product name).
+    Order of evidence: BOA_ADD_OFFSET and baseline in metadata, baseline in names, what a provider says it did, scale
+    and offset of the band, the data. Evidence that disagrees is settled by the data (dark pixels prove that the offset
+    is gone) or refused. A declaration decides where the evidence is silent or disagrees; it overrules agreeing evidence
+    only with the data on its side (providers that remove the offset keep ESA's product name).
 
     Args:
         product: what to call it in messages.
@@ -64,30 +77,34 @@ def offset(
         metadata: keys as in Sentinel-2 metadata.
         scaling: GDAL scale and offset of the band, (1, 0) where undeclared.
         visible: float64 (band, n), sampled DN of the visible bands, NaN where invalid; 0 is nodata.
-        declared: `present` or `absent` as the user says, `auto` for no declaration.
+        declared: `present`, `absent` or `reflectance` (values 0..1) as the user says, `auto` for no declaration.
+        stated_unit: unit that the file declares for the band; `reflectance` counts as a declaration.
     Raises:
-        UnprovenUnitError: no evidence and no declaration, evidence that disagrees, or float reflectance 0..1.
+        UnprovenUnitError: no evidence and no declaration, evidence that disagrees, an unknown baseline, or undeclared
+            reflectance 0..1.
         UsageError: the declaration contradicts the evidence.
     """
     dn = visible[np.isfinite(visible) & (visible != 0)]
-    if dn.size and np.percentile(dn, 99) < 2:
-        raise UnprovenUnitError(
-            f"{product} holds values of 0..1 (99th percentile {np.percentile(dn, 99):.3g}), not DN; "
-            "convert it first: DN = reflectance x 10,000 + 1,000, 0 where there is no data"
-        )
-    stated = _stated(names, metadata, scaling)
-    found: dict[Offset, str] = dict(stated)
-    if len({verdict for verdict, _ in stated}) > 1:
-        raise UnprovenUnitError(
-            f"{product}: sources disagree on the offset of 1,000 ({'; '.join(reason for _, reason in stated)}); "
-            "correct the metadata or names"
-        )
+    reflectance = _reflectance(product, dn, declared, stated_unit)
+    if reflectance is not None:
+        return "reflectance_to_dn", reflectance
+    found: dict[Offset, str] = dict(_stated(product, names, metadata, scaling, declared))
     dark_share = float(((dn > 0) & (dn < DARK_DN)).mean()) if dn.size else 0.0
     is_dark = dark_share > DARK_SHARE
     dark = f"{dark_share:.1%} of the sampled visible pixels have DN 1..499, which exist only without the offset"
 
     if declared == "present" and is_dark:
         raise UsageError(f"--s2-offset present contradicts the data of {product}: {dark}; declare absent")
+    if len(found) > 1:
+        disagree = f"sources disagree ({'; '.join(found.values())})"
+        if is_dark:
+            return CONVERSION["absent"], _decision("absent", f"{disagree}, but {dark}")
+        if declared == "present" or declared == "absent":
+            return CONVERSION[declared], _decision(declared, f"{disagree}; declared by --s2-offset")
+        raise UnprovenUnitError(
+            f"{product}: {disagree} and the data do not prove either (no visible DN of 1..499); say --s2-offset "
+            "present or --s2-offset absent"
+        )
     if declared != "auto" and found and declared not in found:
         if not (declared == "absent" and is_dark):
             raise UsageError(
@@ -98,9 +115,15 @@ def offset(
         raise UnprovenUnitError(
             f"{product}: {found['present']}, but {dark}; if the provider removed the offset, say --s2-offset absent"
         )
+    bright = bool(dn.size) and float(np.percentile(dn, 1)) >= OFFSET_DN
+    if metadata.get(REMOVED_KEY) is True and not _baselines(names, metadata) and bright and declared == "auto":
+        raise UnprovenUnitError(
+            f"{product}: {found['absent']}, but 99 % of the visible pixels have DN of 1,000 or more, as if it were "
+            "still there; that flag errs on some items: say --s2-offset present or --s2-offset absent"
+        )
     for verdict, reason in found.items():
         return CONVERSION[verdict], _decision(verdict, reason)
-    if declared != "auto":
+    if declared == "present" or declared == "absent":
         return CONVERSION[declared], _decision(declared, "declared by --s2-offset")
     if is_dark:
         return CONVERSION["absent"], _decision("absent", dark)
@@ -110,24 +133,85 @@ def offset(
     )
 
 
-def _stated(
-    names: Iterable[str], metadata: Mapping[str, Any], scaling: tuple[float, float]
-) -> list[tuple[Offset, str]]:
-    """What metadata, names and GDAL scaling say, each with its reason."""
+def _reflectance(
+    product: str, dn: NDArray[np.float64], declared: DeclaredOffset, stated_unit: str | None
+) -> Decision | None:
+    """The decision on values that are reflectance 0..1, None if they are DN.
+
+    Raises:
+        UnprovenUnitError: they look like reflectance and nobody declares it.
+        UsageError: declared as reflectance, and they are not.
+    """
+    largest = float(np.percentile(dn, 99)) if dn.size else np.nan
+    by_file = (stated_unit or "").strip().casefold() == "reflectance"
+    if declared == "reflectance" and not by_file and not largest < 2:
+        raise UsageError(
+            f"--s2-offset reflectance contradicts the data of {product}: 99th percentile {largest:.4g}, not 0..1; "
+            "leave the option out"
+        )
+    if not largest < 2:
+        return None
+    if declared == "reflectance" or by_file:
+        who = "the file declares its unit" if by_file else "declared by --s2-offset"
+        return Decision("Sentinel-2 unit", "reflectance x 10,000 + 1,000", f"{who}; 99th percentile {largest:.3g}")
+    raise UnprovenUnitError(
+        f"{product} holds values of 0..1 (99th percentile {largest:.3g}), not DN; if they are reflectance say "
+        "--s2-offset reflectance, which makes DN = reflectance x 10,000 + 1,000 of them"
+    )
+
+
+def _baselines(names: Iterable[str], metadata: Mapping[str, Any]) -> list[tuple[tuple[int, int], str]]:
+    """Processing baselines in metadata, then in names, each with the words that tell where."""
     texts = [(f"metadata {key}", str(metadata[key])) for key in BASELINE_KEYS + SOURCE_KEYS if metadata.get(key)]
     texts += [("name", name) for name in names]
-    stated: list[tuple[Offset, str]] = []
+    found = []
     for where, text in texts:
         for groups in _BASELINE.findall(text):
-            baseline = tuple(int(part) for part in groups if part)
-            verdict: Offset = "present" if baseline >= OFFSET_BASELINE else "absent"
-            stated.append((verdict, f"processing baseline {baseline[0]:02d}.{baseline[1]:02d} in {where} {text}"))
-    scale, add = scaling
-    if np.isclose(scale, 1e-4):
-        if np.isclose(add, -0.1):
-            stated.append(("present", "the band declares scale 0.0001 and offset -0.1"))
-        elif add == 0:
-            stated.append(("absent", "the band declares scale 0.0001 and offset 0"))
+            major, minor = (int(part) for part in groups if part)
+            found.append(((major, minor), f"processing baseline {major:02d}.{minor:02d} in {where} {text}"))
+    return found
+
+
+def _stated(
+    product: str,
+    names: Iterable[str],
+    metadata: Mapping[str, Any],
+    scaling: tuple[float, float],
+    declared: DeclaredOffset,
+) -> list[tuple[Offset, str]]:
+    """What metadata, names and GDAL scaling say, the first reason for each verdict.
+
+    Raises:
+        UnprovenUnitError: a baseline that does not exist, and no declaration.
+    """
+    stated: list[tuple[Offset, str]] = []
+    added = metadata.get("BOA_ADD_OFFSET")
+    if added is not None:
+        stated.append(("present" if float(added) == -OFFSET_DN else "absent", f"metadata BOA_ADD_OFFSET {added}"))
+    names = list(names)
+    for baseline, reason in _baselines(names, metadata):
+        if baseline >= UNKNOWN_BASELINE:
+            if declared == "auto":
+                raise UnprovenUnitError(
+                    f"{product}: {reason} is no baseline that is known (test or reprocessing numbers tell nothing of "
+                    "the offset); say --s2-offset present or --s2-offset absent"
+                )
+            continue
+        stated.append(("present" if baseline >= OFFSET_BASELINE else "absent", reason))
+    if metadata.get(REMOVED_KEY) is True:
+        stated.append(("absent", f"{REMOVED_KEY} is true: the provider says it removed the offset"))
+    for key in ("stac:collection", "stac:id"):
+        if "harmonized" in str(metadata.get(key, "")).casefold():
+            stated.append(("absent", f"{key} {metadata[key]}: harmonised, the provider removed the offset"))
+    declarations = [("the band", *scaling)]
+    for asset, facts in dict(metadata.get("stac:raster") or {}).items():
+        if facts.get("scale") is not None and facts.get("offset") is not None:
+            declarations.append((f"the STAC item's asset {asset}", float(facts["scale"]), float(facts["offset"])))
+    for who, scale, add in declarations:
+        if np.isclose(scale, 1e-4) and np.isclose(add, -0.1):
+            stated.append(("present", f"{who} declares scale 0.0001 and offset -0.1"))
+        elif np.isclose(scale, 1e-4) and add == 0:
+            stated.append(("absent", f"{who} declares scale 0.0001 and offset 0"))
     unique: dict[Offset, str] = {}
     for verdict, reason in stated:
         unique.setdefault(verdict, reason)
@@ -135,5 +219,5 @@ def _stated(
 
 
 def _decision(verdict: Offset, reason: str) -> Decision:
-    choice = "DN kept: they hold the offset of 1,000" if verdict == "present" else "1,000 added to every DN above 0"
+    choice = "DN kept: they hold the offset of 1,000" if verdict == "present" else "1,000 added to every DN but 0"
     return Decision("Sentinel-2 offset", choice, reason)

@@ -49,7 +49,7 @@ class RunContext:
         return tuple(self.prevalence or one.prevalence for one in self.configurations)
 
     def _shown(self, probability: float, configuration: Configuration) -> float:
-        return float(shifted(np.float64(probability), configuration.prevalence, self.prevalence))
+        return float(shifted(np.array(probability), configuration.prevalence, self.prevalence))
 
     def to_json(self) -> dict[str, Any]:
         """Members `bundle` and `software` of the JSON products."""

@@ -20,7 +20,8 @@ CAVEAT = (
 class Coverage:
     """Share of a tile that has an answer.
 
-    patches = scored + too_few_valid_pixels + no_configuration + looks_like_cloud. ground_km2: the tile.
+    patches = scored + too_few_valid_pixels + no_configuration + looks_like_cloud + cloud + out_of_range.
+    ground_km2: the tile.
     scored_ground_km2: ground inside at least one scored patch, counted once however patches overlap; up to a tenth of
     it may have no valid pixel.
     """
@@ -30,6 +31,8 @@ class Coverage:
     too_few_valid_pixels: int
     no_configuration: int
     looks_like_cloud: int
+    cloud: int
+    out_of_range: int
     overlapping: bool
     ground_km2: float
     scored_ground_km2: float
@@ -53,6 +56,8 @@ class Coverage:
             "too few valid pixels": self.too_few_valid_pixels,
             "no trained configuration for the bands that are there": self.no_configuration,
             "ground bright as cloud, haze or snow without a detection": self.looks_like_cloud,
+            "cloud, shadow or snow by the cloud layer": self.cloud,
+            "values outside of the plausible range": self.out_of_range,
         }
         why = ", ".join(f"{count} for {reason}" for reason, count in reasons.items() if count)
         share = f"{100 * self.not_scored / self.patches:.1f} %"
@@ -73,6 +78,8 @@ def coverage_of(scores: TileScores, gsd_m: float) -> Coverage:
         too_few_valid_pixels=counts["too_few_valid_pixels"],
         no_configuration=counts["no_configuration"],
         looks_like_cloud=counts["looks_like_cloud"],
+        cloud=counts["cloud"],
+        out_of_range=counts["out_of_range"],
         overlapping=grid.stride_px < PATCH_SIZE_PX or counts["shifted"] > 0,
         ground_km2=round(grid.width_px * grid.height_px * km2_per_px, 6),
         scored_ground_km2=round(scored_ground_px(scores) * km2_per_px, 6),

@@ -1,4 +1,4 @@
-"""A picture of a tile to look at: true colour (or radar grey), detections outlined, unseen ground hatched."""
+"""A picture of a tile to look at: true colour (or radar grey), detections and looks outlined, unseen ground hatched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 
 from lsd.runtime.bands import BAND_NAMES, BY_NAME, PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
-from lsd.runtime.scores import NOT_SCORED, SLIDE, TileScores
+from lsd.runtime.scores import LIKELY, LOOK_CLASS, NOT_OBSERVED, POSSIBLE, TileScores
 from lsd.runtime.sinks.coverage import corners_px, inside_any
 from lsd.runtime.tiles import Tile
 
@@ -28,10 +28,19 @@ _GAMMA = 1.6
 _BRIGHT_SHARE = 0.5  # above this share of saturated pixels (cloud, snow) the stretch follows the picture instead
 
 _INVALID = (38, 30, 46)
-_OUTLINE = (255, 214, 0)  # yellow between black lines is told apart by lightness, whatever the eye's colour vision
-_CASING = (0, 0, 0)
 _HATCH = (190, 190, 190)
+# Thick, thin and dashed between lines of the opposite lightness: told apart whatever the eye's colour vision. Colours
+# as in the other products (`qgis_style.py`), the blue lighter: from M. Okabe and K. Ito, Color Universal Design, 2008.
+_LIKELY, _LIKELY_CASING = (213, 94, 0), (255, 255, 255)
+_POSSIBLE, _POSSIBLE_CASING = (240, 228, 66), (0, 0, 0)
+_LOOK, _LOOK_GAP = (86, 180, 233), (0, 0, 0)
+_LEGEND = (
+    "thick orange-red line between white ones: likely slide (detection, p at least 0.5); thin yellow line between "
+    "black ones: possible slide (detection, p below 0.5); dashed blue and black line: no detection, but worth a look; "
+    "hatched grey: not scored; dark: no valid pixel"
+)
 
+Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -97,13 +106,21 @@ class Quicklook:
         enlarge = max(1, -(-_MIN_SIZE_PX // max(picture.shape[:2])))
         picture = picture.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
         px_per_px = enlarge / self.step_px
-        unseen = ~_covered(scores, scores.decision != NOT_SCORED, px_per_px, picture.shape[:2])
-        slide = _covered(scores, scores.decision == SLIDE, px_per_px, picture.shape[:2])
-        line_px = int(np.clip(round(PATCH_SIZE_PX * px_per_px / 20), 1, 5))
-        _hatch(picture, unseen & ~slide)
-        _outline(picture, slide, line_px)
-        legend = f"{stretch}; outlined yellow: slide; hatched grey: not scored; dark: no valid pixel"
-        return picture, legend
+        classes = scores.classes()
+
+        def covered(chosen: Mask) -> Mask:
+            return _covered(scores, chosen, px_per_px, picture.shape[:2])
+
+        likely = covered(classes == LIKELY)
+        possible = covered(classes == POSSIBLE) & ~likely
+        look = covered(classes == LOOK_CLASS) & ~likely & ~possible
+        thick_px = int(np.clip(round(PATCH_SIZE_PX * px_per_px / 4), 2, 6))
+        thin_px = (thick_px + 1) // 2
+        _hatch(picture, ~covered(classes != NOT_OBSERVED))
+        _dashes(picture, look, thin_px)
+        _outline(picture, possible, thin_px, _POSSIBLE, _POSSIBLE_CASING)
+        _outline(picture, likely, thick_px, _LIKELY, _LIKELY_CASING)
+        return picture, f"{stretch}; {_LEGEND}"
 
 
 def _stretched(kept: NDArray[np.float32], bands: tuple[str, ...]) -> tuple[Image, str]:
@@ -157,12 +174,20 @@ def _hatch(picture: Image, where: Mask) -> None:
     picture[where & diagonal] = _HATCH
 
 
-def _outline(picture: Image, where: Mask, line_px: int) -> None:
-    """Draw the border of the region, inside it, between two dark lines; thin lines have the outer one only."""
+def _outline(picture: Image, where: Mask, line_px: int, line: Colour, casing: Colour) -> None:
+    """Draw the border of the region, inside it, between two casing lines; thin lines have the outer one only."""
     inner = _shrunk(where, line_px)
-    picture[inner & ~_shrunk(inner, line_px // 2)] = _CASING
-    picture[~where & ~_shrunk(~where, (line_px + 1) // 2, beyond=True)] = _CASING
-    picture[where & ~inner] = _OUTLINE
+    picture[inner & ~_shrunk(inner, line_px // 2)] = casing
+    picture[~where & ~_shrunk(~where, (line_px + 1) // 2, beyond=True)] = casing
+    picture[where & ~inner] = line
+
+
+def _dashes(picture: Image, where: Mask, line_px: int) -> None:
+    """Draw the border of the region, inside it, as dashes with dark gaps; no casing."""
+    border = where & ~_shrunk(where, line_px)
+    dash = (np.arange(where.shape[0])[:, None] + np.arange(where.shape[1])) // (4 * line_px) % 2 == 0
+    picture[border] = _LOOK_GAP
+    picture[border & dash] = _LOOK
 
 
 def _shrunk(where: Mask, by_px: int, beyond: bool = False) -> Mask:

@@ -11,7 +11,7 @@ from rasterio.io import MemoryFile
 
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
-from lsd.runtime.scores import NOT_SCORED, STATUS_TEXT, TileScores
+from lsd.runtime.scores import CLASS_TEXT, NOT_SCORED, STATUS_TEXT, TileScores
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Tile
@@ -24,7 +24,7 @@ _GEOMETRY = (
 
 
 def write_score_grid(path: Path, tile: Tile, scores: TileScores, context: RunContext) -> None:
-    """Write the score grid: float32 bands probability, decision, valid_fraction, configuration, status, shifted.
+    """Write the score grid: float32 bands probability, decision, valid_fraction, configuration, status, shifted, class.
 
     NaN is nodata: probability and decision hold it where a patch was not scored. The meaning of each band's codes is in
     its tag `meaning`.
@@ -32,7 +32,7 @@ def write_score_grid(path: Path, tile: Tile, scores: TileScores, context: RunCon
     Raises:
         OutputError: the file cannot be written.
     """
-    bands = _bands(scores, context)
+    bands = score_bands(scores, context)
     profile = {
         "driver": "COG",
         "dtype": "float32",
@@ -66,16 +66,18 @@ def score_transform(tile: Tile, scores: TileScores) -> Affine:
     return Affine(t.a * stride_px, t.b * stride_px, x0, t.d * stride_px, t.e * stride_px, y0)
 
 
-def _bands(scores: TileScores, context: RunContext) -> dict[str, tuple[NDArray[np.generic], str]]:
+def score_bands(scores: TileScores, context: RunContext) -> dict[str, tuple[NDArray[np.generic], str]]:
+    """Band name -> values (row, column) and what they mean, in the order of the bands."""
     decision = np.where(scores.decision == NOT_SCORED, np.nan, scores.decision)
-    names = "".join(f"; {number} {name}" for number, name in enumerate(context.configurations, start=1))
+    names = "".join(f"; {number} {name}" for number, name in enumerate(context.names, start=1))
     return {
         "probability": (scores.probability, "calibrated probability of a landslide in the patch, 0..1; NaN not scored"),
-        "decision": (decision, "0 no slide; 1 slide; NaN not scored"),
+        "decision": (decision, "0 no slide; 1 slide; 2 look; NaN not scored"),
         "valid_fraction": (scores.valid_fraction, "share of the patch's pixels valid in the bands needed, 0..1"),
         "configuration": (scores.configuration, f"0 none{names}"),
         "status": (scores.status, "; ".join(f"{code} {text}" for code, text in STATUS_TEXT.items())),
         "shifted": (scores.shifted, "1 patch shifted inward at the tile's right or lower edge; 0 on the regular grid"),
+        "class": (scores.classes(), "; ".join(f"{code} {text}" for code, text in CLASS_TEXT.items())),
     }
 
 
@@ -88,9 +90,11 @@ def _tags(tile: Tile, scores: TileScores, context: RunContext) -> dict[str, str]
         "stride_px": str(scores.grid.stride_px),
         "tile_width_px": str(tile.grid.width_px),
         "tile_height_px": str(tile.grid.height_px),
-        "configurations": ",".join(context.configurations),
+        "configurations": ",".join(context.names),
         "thresholds": ",".join(str(threshold) for threshold in context.thresholds),
         "assumed_prevalence": ",".join(str(prevalence) for prevalence in context.prevalences),
+        "prevalence_stated_by_user": str(context.prevalence is not None).lower(),
+        "event_time": tile.event_time or "",
         "bundle_name": context.bundle_name,
         "bundle_sha256": context.bundle_sha256,
         "synthetic": str(context.synthetic).lower(),

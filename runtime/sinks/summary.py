@@ -14,11 +14,11 @@ from lsd.runtime.commit import write_bytes
 from lsd.runtime.scores import TileScores
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
-from lsd.runtime.tiles import Decision, Tile
+from lsd.runtime.tiles import Decision, Scene, Tile, outline_deg
 
-SCHEMA_VERSION = 1
-_HEADINGS = ("tile", "patches", "slide", "no slide", "not scored", "configuration", "max p", "remarks")
-_NUMERIC = ("patches", "slide", "no slide", "not scored", "max p")
+SCHEMA_VERSION = 2
+_HEADINGS = ("tile", "patches", "slide", "look", "no slide", "not scored", "configuration", "max p", "remarks")
+_NUMERIC = ("patches", "slide", "look", "no slide", "not scored", "max p")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class TileResult:
 
     counts: as `TileScores.counts`, empty if failed. configurations: name -> patches scored with it. max_probability:
     0..1, None where nothing was scored. ground_km2: the tile; scored_ground_km2: the part inside scored patches,
-    overlaps counted once. products: kind -> path relative to the output folder. error: one line, None if done.
-    seconds: stage -> wall time.
+    overlaps counted once. scenes: acquisitions behind the tile. event_time: ISO 8601, None if not stated. quality:
+    configuration that answered -> its measured metrics (`RunContext.quality`). outline_deg: longitude and latitude of
+    the upper left, upper right, lower right and lower left corner, None if failed. grid: rows and columns of patches.
+    products: kind -> path relative to the output folder. error: one line, None if done. seconds: stage -> wall time.
     """
 
     id: str
@@ -41,6 +43,11 @@ class TileResult:
     note: str = ""
     warnings: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    scenes: tuple[Scene, ...] = ()
+    event_time: str | None = None
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outline_deg: tuple[tuple[float, float], ...] | None = None
+    grid: tuple[int, int] | None = None
     products: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -56,8 +63,10 @@ def done_result(
     """Result of a tile whose products are in place."""
     coverage = coverage_of(scores, tile.grid.gsd_m)
     used = {
-        name: int((scores.configuration == number).sum()) for number, name in enumerate(context.configurations, start=1)
+        configuration: int((scores.configuration == number).sum())
+        for number, configuration in enumerate(context.names, start=1)
     }
+    answered = [one for one in context.configurations if used[one.name]]
     return TileResult(
         id=tile.id,
         status="done",
@@ -69,6 +78,11 @@ def done_result(
         note=coverage.note(),
         warnings=tile.warnings,
         decisions=tile.decisions,
+        scenes=tile.scenes,
+        event_time=tile.event_time,
+        quality={one.name: context.quality(one) for one in answered},
+        outline_deg=outline_deg(tile.grid),
+        grid=(scores.grid.rows, scores.grid.columns),
         products=dict(products),
         seconds=dict(seconds),
     )
@@ -98,11 +112,14 @@ class RunSummary:
         kinds = (
             "patches",
             "slide",
+            "look",
             "no_slide",
             "not_scored",
             "too_few_valid_pixels",
             "no_configuration",
             "looks_like_cloud",
+            "cloud",
+            "out_of_range",
             "shifted",
         )
         stages = sorted({stage for tile in self.tiles for stage in tile.seconds})
@@ -167,7 +184,7 @@ class RunSummary:
         failed = f", {totals['failed']} failed" if totals["failed"] else ""
         lines.append(
             f"{totals['done']} of {totals['tiles']} tiles done{failed}: {totals['slide']} slide, "
-            f"{totals['no_slide']} no slide, {totals['not_scored']} not scored; "
+            f"{totals['look']} look, {totals['no_slide']} no slide, {totals['not_scored']} not scored; "
             f"looked at {totals['scored_ground_km2']:.2f} km2, {unseen:.2f} km2 unseen"
         )
         return "\n".join(lines)
@@ -180,7 +197,7 @@ def _name(tile: TileResult) -> str:
 
 def _row(tile: TileResult) -> tuple[str, ...]:
     if tile.status == "failed":
-        return _name(tile), "-", "-", "-", "-", "-", "-", "failed"
+        return _name(tile), *["-"] * (len(_HEADINGS) - 2), "failed"
     used = tile.configurations
     configuration = next(iter(used)) if len(used) == 1 else ", ".join(f"{name} {count}" for name, count in used.items())
     remarks = [f"{len(tile.warnings)} warning{'s' * (len(tile.warnings) > 1)}"] if tile.warnings else []
@@ -188,7 +205,7 @@ def _row(tile: TileResult) -> tuple[str, ...]:
         remarks.append("nothing was scored")
     return (
         _name(tile),
-        *(str(tile.counts[kind]) for kind in ("patches", "slide", "no_slide", "not_scored")),
+        *(str(tile.counts[kind]) for kind in ("patches", "slide", "look", "no_slide", "not_scored")),
         configuration or "none",
         "-" if tile.max_probability is None else f"{tile.max_probability:.3f}",
         "; ".join(remarks),

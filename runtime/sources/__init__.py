@@ -1,9 +1,12 @@
-"""Sources: from paths to tiles. A path is a stack, a folder of single-band files, or a folder above such."""
+"""Sources: from paths to tiles.
+
+A path is a SAFE, a zip, a stack, a folder of single-band files, a tile file, a STAC item or catalog, or a folder above.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +14,14 @@ from lsd.runtime.errors import LsdError, SourceError, TileError
 from lsd.runtime.ingest.raster import open_raster
 from lsd.runtime.sources import bigearthnet, ssl4eo
 from lsd.runtime.sources.assembly import tile_of
-from lsd.runtime.sources.folder import product_from_folder, tiffs_in
-from lsd.runtime.sources.product import (
-    TIFF_SUFFIXES,
-    Candidate,
-    SourceOptions,
-    TileFailure,
-    band_name_of,
-)
-from lsd.runtime.sources.stack import product_from_stack
+from lsd.runtime.sources.folder import is_side_file, product_from_folder, tiffs_in
+from lsd.runtime.sources.joining import FoundScene, joined, loose_scene
+from lsd.runtime.sources.part import product_of
+from lsd.runtime.sources.product import Candidate, SourceOptions, TileFailure, band_name_of
+from lsd.runtime.sources.safe import is_safe, is_sentinel1_safe
+from lsd.runtime.sources.stac_catalog import candidate_of_item, candidates_of_catalog, is_stac_catalog
+from lsd.runtime.sources.stac_item import is_stac_item
+from lsd.runtime.sources.tile_file import candidate_of_tile_file, is_tile_file
 from lsd.runtime.tiles import Tile
 
 __all__ = ["SourceOptions", "TileFailure", "tiles_of"]
@@ -39,23 +41,27 @@ def tiles_of(paths: Sequence[Path], options: SourceOptions | None = None) -> Ite
     for path in paths:
         if not path.exists():
             raise SourceError(f"source {path} does not exist; check the path, or mount the disk it is on")
+    options = options or SourceOptions()
     paths = [path if path.name not in ("", "..") else path.resolve() for path in paths]  # a tile is named by its folder
     found: list[Candidate | TileFailure] = []
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() not in seen:
-            found += list(_walk(path, seen)) if path.is_dir() else list(_stack(path, seen))
+            found += list((_walk if path.is_dir() else _file)(path, seen, options))
             found += _nothing_in(path, seen)
     candidates = bigearthnet.pair([one for one in found if isinstance(one, Candidate)])
+    if options.event_time is not None:
+        candidates, failures = _joined(candidates, options)
+        found += failures
     for candidate in _with_unique_ids(candidates):
         try:
-            yield tile_of(candidate, options or SourceOptions())
+            yield tile_of(candidate, options)
         except LsdError as error:
             yield TileFailure(candidate.id, error)
     yield from (one for one in found if isinstance(one, TileFailure))
 
 
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Candidate | TileFailure]:
+def _walk(folder: Path, seen: set[Path], options: SourceOptions) -> Iterator[Candidate | TileFailure]:
     """Candidates in a folder and below. `seen` holds the resolved paths taken already and is added to."""
     if folder.resolve() in seen:
         return
@@ -67,40 +73,91 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Candidate | TileFailure]:
             folder.name, SourceError(f"{folder} cannot be listed ({error.strerror}); check its permissions")
         )
         return
+    if is_safe(folder) or is_sentinel1_safe(folder):
+        seen.update(path.resolve() for path in folder.rglob("*"))
+        yield from _alone(folder, folder.name.removesuffix(".SAFE"), options)
+        return
+    tile_files = [path for path in children if is_tile_file(path)]
+    if tile_files:  # what else lies here is a part of them
+        seen.update(path.resolve() for path in folder.rglob("*"))
+        for path in tile_files:
+            yield from _file(path, seen, options)
+        return
+    if is_stac_catalog(folder):
+        seen.update(path.resolve() for path in folder.rglob("*"))
+        yield from _listed(folder, options)
+        return
     if ssl4eo.is_place(folder):
         seen.update(path.resolve() for path in folder.rglob("*"))
         yield from ssl4eo.candidates_of_place(folder)
         return
     files = [path for path in tiffs_in(folder) if path.resolve() not in seen]
     if any(band_name_of(path.stem) for path in files):
-        stacks = [path for path in files if band_name_of(path.stem) is None and _is_stack(path)]
+        stacks = [path for path in files if not (band_name_of(path.stem) or is_side_file(path)) and _is_stack(path)]
         singles = [path for path in files if path not in stacks]
         seen.update(path.resolve() for path in singles)
         try:
-            yield Candidate(folder.name, (product_from_folder(folder, singles),))
+            yield Candidate(folder.name, (product_from_folder(folder, singles),), loose=True)
         except LsdError as error:
             yield TileFailure(folder.name, error)
     else:
         stacks = files
-    for path in stacks:
-        yield from _stack(path, seen)
+    others = [path for path in children if path.suffix.casefold() == ".zip" or is_stac_item(path)]
+    for path in (*stacks, *others):
+        yield from _file(path, seen, options)
     for child in children:
         if child.is_dir() and not child.name.startswith("."):
-            yield from _walk(child, seen)
+            yield from _walk(child, seen, options)
 
 
-def _stack(path: Path, seen: set[Path]) -> Iterator[Candidate | TileFailure]:
-    """The candidate of one file."""
+def _file(path: Path, seen: set[Path], options: SourceOptions) -> Iterator[Candidate | TileFailure]:
+    """The candidates of one file."""
     seen.add(path.resolve())
+    if is_tile_file(path):
+        yield from _one(path, lambda: candidate_of_tile_file(path, options))
+    elif is_stac_item(path):
+        yield from _one(path, lambda: candidate_of_item(path, options))
+    elif is_stac_catalog(path):
+        yield from _listed(path, options)
+    else:
+        yield from _alone(path, path.stem.removesuffix(".SAFE"), options)
+
+
+def _alone(path: Path, tile_id: str, options: SourceOptions) -> Iterator[Candidate | TileFailure]:
+    """One product that is a tile of its own."""
+    yield from _one(path, lambda: Candidate(tile_id, (product_of(path, options),), loose=True))
+
+
+def _one(path: Path, make: Callable[[], Candidate]) -> Iterator[Candidate | TileFailure]:
     try:
-        if path.suffix.casefold() not in TIFF_SUFFIXES:
-            raise SourceError(
-                f"{path} is no GeoTIFF ({path.suffix or 'no suffix'}); give GeoTIFF stacks with named bands or folders "
-                "of single-band GeoTIFFs"
-            )
-        yield Candidate(path.stem, (product_from_stack(path),))
+        yield make()
     except LsdError as error:
         yield TileFailure(path.stem, error)
+
+
+def _listed(path: Path, options: SourceOptions) -> Iterator[Candidate | TileFailure]:
+    """The candidates of a STAC catalog."""
+    try:
+        yield from candidates_of_catalog(path, options)
+    except LsdError as error:
+        yield TileFailure(path.name, error)
+
+
+def _joined(candidates: Sequence[Candidate], options: SourceOptions) -> tuple[list[Candidate], list[TileFailure]]:
+    """With an event time, products found apart are joined by place: optical scenes with the radar over them."""
+    scenes: list[FoundScene] = []
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        try:
+            scene = loose_scene(candidate) if candidate.loose and len(candidate.products) == 1 else None
+        except LsdError:
+            scene = None  # assembling it tells what is wrong
+        if scene is None:
+            kept.append(candidate)
+        else:
+            scenes.append(scene)
+    made, failures = joined(scenes, options)
+    return [*kept, *made], failures
 
 
 def _is_stack(path: Path) -> bool:

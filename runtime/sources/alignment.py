@@ -57,11 +57,43 @@ def centre_deg(path: Path, grid: Grid) -> tuple[float, float]:
     return longitude, latitude
 
 
-def tile_grid(path: Path, reference: Grid) -> tuple[Grid, Decision | None]:
+def pixel_m(path: Path, grid: Grid) -> float:
+    """Height of a pixel in metres; degrees are turned into metres along the meridian.
+
+    Raises:
+        TileError: the grid is nowhere on the ground.
+    """
+    height = abs(grid.transform.e) or abs(grid.transform.a)
+    if grid.crs.is_geographic:
+        return float(height * METRES_PER_DEGREE)
+    return float(height * grid.crs.linear_units_factor[1])
+
+
+def cropped(path: Path, grid: Grid, bbox_deg: tuple[float, float, float, float]) -> Grid:
+    """The part of a grid that holds a box of longitude and latitude, in whole pixels.
+
+    Args:
+        path: for messages.
+        bbox_deg: west, south, east, north (WGS 84).
+    Raises:
+        TileError: the box lies outside.
+    """
+    left, bottom, right, top = transform_bounds(WGS84, grid.crs, *bbox_deg, densify_pts=21)
+    x0, y0 = grid.pixel(left, top)
+    x1, y1 = grid.pixel(right, bottom)
+    x0, y0 = max(0, math.floor(x0 + 1e-6)), max(0, math.floor(y0 + 1e-6))
+    x1, y1 = min(grid.width_px, math.ceil(x1 - 1e-6)), min(grid.height_px, math.ceil(y1 - 1e-6))
+    if x1 <= x0 or y1 <= y0:
+        raise TileError(f"{path}: bbox {bbox_deg} lies outside of the tile; correct it (west, south, east, north)")
+    return Grid(grid.crs, grid.transform_at(x0, y0), x1 - x0, y1 - y0)
+
+
+def tile_grid(path: Path, reference: Grid, coarse: bool = False) -> tuple[Grid, Decision | None]:
     """The tile's grid from that of its reference band: itself if metric at 10 m, UTM at 10 m if in degrees.
 
     Args:
         path: file of the reference band, for messages.
+        coarse: metric pixels of 10 to 40 m are put on a 10 m grid too (radar alone).
     Raises:
         TileError: neither a metric 10 m north-up grid nor a north-up grid in degrees of about 10 m.
     """
@@ -69,7 +101,7 @@ def tile_grid(path: Path, reference: Grid) -> tuple[Grid, Decision | None]:
         return reference, None
     longitude, latitude = centre_deg(path, reference)
     utm = _utm(longitude, latitude)
-    if not _is_ten_metre_in_degrees(reference, latitude):
+    if not _is_ten_metre_in_degrees(reference, latitude) and not (coarse and _is_coarse_metric(reference)):
         t = reference.transform
         raise TileError(
             f"{path} is not on a metric north-up grid of {PATCH_GSD_M:g} m (found {_name(reference.crs)}, pixel "
@@ -80,7 +112,11 @@ def tile_grid(path: Path, reference: Grid) -> tuple[Grid, Decision | None]:
     left, top = (math.floor(bounds[0] / PATCH_GSD_M), math.ceil(bounds[3] / PATCH_GSD_M))
     right, bottom = (math.ceil(bounds[2] / PATCH_GSD_M), math.floor(bounds[1] / PATCH_GSD_M))
     origin = Affine(PATCH_GSD_M, 0, left * PATCH_GSD_M, 0, -PATCH_GSD_M, top * PATCH_GSD_M)
-    reason = f"{path.name} is in {_name(reference.crs)}; patches need metric pixels, so the UTM zone of its middle"
+    t = reference.transform
+    reason = (
+        f"{path.name} is in {_name(reference.crs)} with pixels of {t.a:g} x {-t.e:g}; patches need metric pixels of "
+        f"{PATCH_GSD_M:g} m, so the UTM zone of its middle"
+    )
     return Grid(utm, origin, right - left, top - bottom), Decision("grid", f"{_name(utm)} at {PATCH_GSD_M:g} m", reason)
 
 
@@ -128,6 +164,13 @@ def _is_ten_metre_in_degrees(grid: Grid, latitude_deg: float) -> bool:
     width_m = t.a * METRES_PER_DEGREE * math.cos(math.radians(latitude_deg))
     largest_m, smallest_m = PATCH_GSD_M * (1 + GEOGRAPHIC_TOLERANCE), PATCH_GSD_M * (1 - GEOGRAPHIC_TOLERANCE)
     return bool(smallest_m <= height_m <= largest_m and width_m <= largest_m)
+
+
+def _is_coarse_metric(grid: Grid) -> bool:
+    """True for north-up metric pixels above 10 m and up to 40 m."""
+    t = grid.transform
+    metric = grid.crs.is_projected and grid.crs.linear_units_factor[1] == 1 and not _is_web_mercator(grid.crs)
+    return bool(metric and t.b == 0 and t.d == 0 and abs(t.a + t.e) < 1e-6 * t.a and PATCH_GSD_M < t.a <= 40.0)
 
 
 def _is_web_mercator(crs: CRS) -> bool:

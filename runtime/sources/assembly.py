@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
-from rasterio.io import DatasetReader
 
 from lsd.runtime import bands
 from lsd.runtime.bands import BY_NAME
 from lsd.runtime.errors import BandError, TileError, UnprovenUnitError
-from lsd.runtime.haze import hazy_share
-from lsd.runtime.ingest import sentinel1, sentinel2, times
-from lsd.runtime.ingest.raster import open_raster, sample
-from lsd.runtime.sources.alignment import alignment, centre_deg, grid_of, refuse_disjoint, tile_grid
-from lsd.runtime.sources.product import BandFile, Candidate, Product, SourceOptions
-from lsd.runtime.tiles import BandSource, Conversion, Decision, Grid, Tile
+from lsd.runtime.ingest import clouds, sentinel1, sentinel2, times
+from lsd.runtime.sources.alignment import alignment, cropped, refuse_disjoint, tile_grid
+from lsd.runtime.sources.opening import OpenFile, OpenProduct, open_product
+from lsd.runtime.sources.product import Candidate, Product, SourceOptions
+from lsd.runtime.sources.radar import radar_bands
+from lsd.runtime.tiles import BandSource, CloudLayer, Conversion, Decision, Grid, Scene, Tile
 
 VISIBLE = ("red", "green", "blue")
 NO_CLOUD_LAYER = "no cloud layer read: clouds are not masked"
-
-
-@dataclass(frozen=True)
-class _OpenBand:
-    """A band with its open file, its grid and a sample of its pixels (n,) in the file's units, NaN where invalid."""
-
-    name: str
-    product: Product
-    file: BandFile
-    dataset: DatasetReader
-    grid: Grid
-    values: NDArray[np.float64]
 
 
 def tile_of(candidate: Candidate, options: SourceOptions) -> Tile:
@@ -41,130 +27,127 @@ def tile_of(candidate: Candidate, options: SourceOptions) -> Tile:
 
     Raises:
         BandError: a band is unknown, ambiguous or given twice, or none of the 12 is there.
-        TileError: unreadable, no CRS, disjoint grids, no 10 m grid, Level-1C, nothing valid.
+        TileError: unreadable, no CRS, disjoint grids, no 10 m grid, Level-1C, nothing valid, times that make no sense.
         UnprovenUnitError: unit or offset neither proved nor declared.
         UsageError: a declaration contradicts the product.
     """
+    where = str(candidate.products[0].path)
+    event_time = candidate.event_time or options.event_time
     decisions: list[Decision] = list(candidate.decisions)
-    acquired: dict[str, str] = {}
     with ExitStack() as stack:
-        opened: dict[str, _OpenBand] = {}
+        products: list[OpenProduct] = []
         for product in candidate.products:
-            found, notes = _open(product, options, stack)
+            opened, notes = open_product(product, stack)
+            products.append(opened)
             decisions += notes
-            _refuse_duplicates(opened, found)
-            opened.update(found)
-            acquired.update(_acquired(product, found))
-        if not opened:
-            raise BandError(f"{candidate.products[0].path} holds none of the bands {', '.join(bands.BAND_NAMES)}")
-        names = bands.in_order(opened)
-        if not any((np.nan_to_num(band.values) != 0).any() for band in opened.values()):
-            raise TileError(f"{candidate.products[0].path} holds no valid pixel: every band is nodata throughout")
+        files = _named_bands(products)
+        radar = radar_bands(where, [one for one in products if one.directed], event_time, options)
+        _refuse_duplicates(files, radar.files)
+        files.update(radar.files)
+        decisions += radar.decisions
+        if not files:
+            held = "; ".join(radar.warnings) or f"it holds none of the bands {', '.join(bands.BAND_NAMES)}"
+            raise BandError(f"{where}: no band of the models can be had: {held}")
+        names = bands.in_order(files)
+        if not any((np.nan_to_num(file.values) != 0).any() for file in files.values()):
+            raise TileError(f"{where} holds no valid pixel: every band is nodata throughout")
 
-        reference = opened[names[0]]
-        grid, note = tile_grid(reference.file.path, reference.grid)
+        optical = {name: files[name] for name in names if BY_NAME[name].modality == "optical"}
+        reference = files[names[0]]
+        grid, note = tile_grid(reference.file.path, reference.grid, coarse=not optical)
+        if candidate.bbox is not None:
+            grid = cropped(reference.file.path, grid, candidate.bbox)
+            decisions.append(Decision("extent", f"cut to {candidate.bbox}", "bbox of the tile file"))
         decisions += [note] if note else []
-        decisions += _compare_grids([opened[name] for name in names], grid)
+        decisions += _compare_grids({name: files[name] for name in names}, radar.before, grid)
 
-        conversions: dict[str, Conversion] = dict.fromkeys(names, "none")
-        for name in names:
-            if BY_NAME[name].modality == "sar":
-                band = opened[name]
-                declared = band.dataset.units[band.file.index - 1]
-                conversions[name], decision = sentinel1.unit(name, band.file.path, declared, band.values)
-                decisions.append(decision)
-        optical = [opened[name] for name in names if BY_NAME[name].modality == "optical"]
-        warnings: list[str] = []
+        sources = dict(radar.sources)
+        decisions += _add_levels(sources, files, options)
+        sources |= {name: file.source(name, "none") for name, file in files.items() if name not in sources}
+        warnings = list(radar.warnings)
+        layer = None
         if optical:
             conversion, decision = _offset(optical, options)
-            conversions.update((band.name, conversion) for band in optical)
+            sources.update((name, file.source(name, conversion)) for name, file in optical.items())
             decisions.append(decision)
-            warnings = [NO_CLOUD_LAYER, *_haze(opened, conversion)]
-
-        sources = {
-            name: BandSource(
-                name,
-                opened[name].file.path,
-                opened[name].file.index,
-                opened[name].dataset.nodatavals[opened[name].file.index - 1],
-                conversions[name],
-            )
-            for name in names
-        }
-    return Tile(candidate.id, grid, sources, tuple(decisions), tuple(warnings), acquired)
-
-
-def _open(product: Product, options: SourceOptions, stack: ExitStack) -> tuple[dict[str, _OpenBand], list[Decision]]:
-    """Resolve and open the bands of one product, with the decisions on names and direction of flight."""
-    decisions: list[Decision] = []
-    ignored = [file.name for file in product.files if file.is_ignored]
-    if ignored:
-        sentinel2.refuse_level_1c(str(product.path), product.names, product.metadata, ignored)
-        decisions.append(Decision(product.name, f"ignored {', '.join(ignored)}", "the models do not use these bands"))
-    files = [file for file in product.files if not file.is_ignored]
-    opened: dict[str, _OpenBand] = {}
-    orbit: bands.Orbit | None = None
-    datasets: dict[str, DatasetReader] = {}
-    for file in files:
-        key = str(file.path)
-        if key not in datasets:
-            datasets[key] = stack.enter_context(open_raster(file.path))
-        dataset = datasets[key]
-        grid = grid_of(dataset)
-        if file.needs_orbit and orbit is None:
-            time = times.acquired(product.metadata, product.names)
-            longitude, _ = centre_deg(file.path, grid)
-            orbit, decision = sentinel1.direction(product.name, product.metadata, time, longitude, options.orbit)
-            decisions.append(decision)
-        name = _resolve(file, orbit)
-        band = _OpenBand(name, product, file, dataset, grid, sample(dataset, [file.index])[0])
-        _refuse_duplicates(opened, {name: band})
-        opened[name] = band
-    if any(BY_NAME[name].modality == "optical" for name in opened):
-        sentinel2.refuse_level_1c(str(product.path), product.names, product.metadata, ())
-    return opened, decisions
+            layer, note = _clouds([one for product in products for one in product.clouds], optical)
+            decisions += [note] if note else []
+            warnings += [] if layer else [NO_CLOUD_LAYER]
+        scenes = [*_scenes(products, files), *radar.scenes]
+        _refuse_before(scenes, event_time)
+    return Tile(
+        candidate.id,
+        grid,
+        {name: sources[name] for name in names},
+        tuple(decisions),
+        tuple(warnings),
+        _acquired(scenes),
+        layer,
+        tuple(scenes),
+        None if event_time is None else times.iso(event_time),
+    )
 
 
-def _resolve(file: BandFile, orbit: bands.Orbit | None) -> str:
-    try:
-        return bands.resolve(file.name, orbit)
-    except BandError as error:
-        raise BandError(f"{file.path}: {error}") from error
+def _named_bands(products: Sequence[OpenProduct]) -> dict[str, OpenFile]:
+    """Canonical name -> file of the bands whose names say all."""
+    found: dict[str, OpenFile] = {}
+    for product in products:
+        mine: dict[str, OpenFile] = {}
+        for file in product.named:
+            try:
+                name = bands.resolve(file.file.name)
+            except BandError as error:
+                raise BandError(f"{file.file.path}: {error}") from error
+            _refuse_duplicates({**found, **mine}, {name: file})
+            mine[name] = file
+        if any(BY_NAME[name].modality == "optical" for name in mine):
+            sentinel2.refuse_level_1c(str(product.product.path), product.product.names, product.product.metadata, ())
+        found.update(mine)
+    return found
 
 
-def _refuse_duplicates(opened: Mapping[str, _OpenBand], new: Mapping[str, _OpenBand]) -> None:
-    for name, band in new.items():
+def _refuse_duplicates(opened: Mapping[str, OpenFile], new: Mapping[str, OpenFile]) -> None:
+    for name, file in new.items():
         if name in opened:
             raise BandError(
                 f"band {name!r} is given twice: by {opened[name].file.path} as {opened[name].file.name!r} and by "
-                f"{band.file.path} as {band.file.name!r}; remove one"
+                f"{file.file.path} as {file.file.name!r}; remove one"
             )
 
 
-def _acquired(product: Product, names: Collection[str]) -> dict[str, str]:
-    """Sensor -> time of a product's bands; nothing for a stack of several sensors, whose one time fits one at most."""
-    sensors = {f"{band.sensor} {band.orbit}" if band.orbit else band.sensor for band in map(BY_NAME.__getitem__, names)}
-    time = times.acquired(product.metadata, product.names)
-    return {sensor: times.iso(time) for sensor in sensors} if time is not None and len(sensors) == 1 else {}
-
-
-def _compare_grids(opened: Sequence[_OpenBand], tile: Grid) -> list[Decision]:
+def _compare_grids(files: Mapping[str, OpenFile], before: Iterable[OpenFile], tile: Grid) -> list[Decision]:
     """Refuse bands from elsewhere; note the bands that have to be resampled, one line a grid."""
     others: dict[tuple[Grid, bool], list[str]] = {}
-    for band in opened:
-        if band.grid != tile:
-            refuse_disjoint(band.file.path, band.grid, tile)
-            others.setdefault((band.grid, BY_NAME[band.name].modality == "sar"), []).append(band.name)
+    for name, file in files.items():
+        if file.grid != tile:
+            refuse_disjoint(file.file.path, file.grid, tile)
+            others.setdefault((file.grid, BY_NAME[name].modality == "sar"), []).append(name)
+    for file in before:
+        if file.grid != tile:
+            refuse_disjoint(file.file.path, file.grid, tile)
     return [alignment(names, grid, tile) for (grid, _), names in others.items()]
 
 
-def _offset(optical: Sequence[_OpenBand], options: SourceOptions) -> tuple[Conversion, Decision]:
+def _add_levels(
+    sources: dict[str, BandSource], files: Mapping[str, OpenFile], options: SourceOptions
+) -> list[Decision]:
+    """Prove the unit of radar levels that came with their full name (`desc_vv`)."""
+    decisions = []
+    for name in bands.in_order(files):
+        if BY_NAME[name].modality == "sar" and name not in sources:
+            file = files[name]
+            declared = file.product.declared.radar_unit or options.radar_unit
+            conversion, note = sentinel1.unit(name, file.file.path, file.unit, None, declared, file.values)
+            sources[name] = file.source(name, conversion)
+            decisions.append(note)
+    return decisions
+
+
+def _offset(optical: Mapping[str, OpenFile], options: SourceOptions) -> tuple[Conversion, Decision]:
     """The offset decision over all optical bands of a tile, which come from one product."""
-    first = optical[0]
-    visible = [band.values for band in optical if band.name in VISIBLE] or [first.values]
-    scalings = {
-        (band.dataset.scales[band.file.index - 1], band.dataset.offsets[band.file.index - 1]) for band in optical
-    }
+    first = next(iter(optical.values()))
+    visible = [file.values for name, file in optical.items() if name in VISIBLE] or [first.values]
+    scalings = {file.scaling for file in optical.values()}
     if len(scalings) > 1:
         raise UnprovenUnitError(
             f"{first.product.path}: the optical bands declare different scales and offsets ({sorted(scalings)}); "
@@ -172,25 +155,79 @@ def _offset(optical: Sequence[_OpenBand], options: SourceOptions) -> tuple[Conve
         )
     return sentinel2.offset(
         str(first.product.path),
-        [name for band in optical for name in band.product.names],
+        [name for file in optical.values() for name in file.product.names],
         first.product.metadata,
         scalings.pop(),
         np.concatenate(visible),
-        options.s2_offset,
+        first.product.declared.s2_offset or options.s2_offset,
+        stated_unit=first.unit,
     )
 
 
-HAZE_WARNING_SHARE = 0.1  # of the sampled pixels of a scene
+def _clouds(layers: Sequence[OpenFile], optical: Mapping[str, OpenFile]) -> tuple[CloudLayer | None, Decision | None]:
+    """The cloud layer of the optical bands; more than one is refused."""
+    if not layers:
+        return None, None
+    if len(layers) > 1:
+        raise BandError(
+            f"two cloud layers for one tile: {layers[0].file.path} and {layers[1].file.path}; keep the better one"
+        )
+    (layer,) = layers
+    kind = layer.file.cloud_kind
+    assert kind is not None
+    reference = next(iter(optical.values())).grid
+    return clouds.cloud_layer(layer.file.path, layer.file.index, kind, layer.grid, layer.values, reference)
 
 
-def _haze(opened: Mapping[str, _OpenBand], conversion: Conversion) -> list[str]:
-    """A warning where much of the scene looks like cloud, haze or snow; needs red and blue on one grid."""
-    if not {"red", "blue"} <= set(opened) or opened["red"].grid != opened["blue"].grid:
-        return []
-    red, blue = opened["red"].values, opened["blue"].values
-    empty = (red == 0) & (blue == 0)
-    added = 1000.0 if conversion == "add_1000" else 0.0
-    share = hazy_share(np.where(empty, np.nan, red + added), np.where(empty, np.nan, blue + added))
-    if share < HAZE_WARNING_SHARE:
-        return []
-    return [f"{share:.0%} of the scene is bright as cloud, haze or snow: look at the picture before trusting it"]
+def _scenes(products: Sequence[OpenProduct], files: Mapping[str, OpenFile]) -> list[Scene]:
+    """The acquisitions behind bands that came with their full names, one a sensor and direction of a product."""
+    found: list[Scene] = []
+    for product in products:
+        mine = [name for name in bands.in_order(files) if files[name] in product.named]
+        groups: dict[tuple[str, bands.Orbit | None], list[str]] = {}
+        for name in mine:
+            groups.setdefault((BY_NAME[name].sensor, BY_NAME[name].orbit), []).append(name)
+        time = _time(product.product) if len(groups) == 1 else None  # one time fits one sensor at most
+        for (sensor, orbit), names in groups.items():
+            kind = _kind(product.product) if sensor == "sentinel-2" else "Sentinel-1, bands named by direction"
+            role = "optical" if sensor == "sentinel-2" else "post"
+            acquired = None if time is None else times.iso(time)
+            number = product.product.declared.relative_orbit if sensor == "sentinel-1" else None
+            found.append(Scene(product.product.name, sensor, role, kind, acquired, tuple(names), orbit, number))  # type: ignore[arg-type]
+    return found
+
+
+def _time(product: Product) -> datetime | None:
+    return product.declared.time or times.acquired(product.metadata, product.names)
+
+
+def _kind(product: Product) -> str:
+    """What an optical product was recognised as, in words."""
+    collection = product.metadata.get("stac:collection")
+    if product.metadata.get("safe"):
+        return "Sentinel-2 L2A SAFE"
+    return (
+        f"Sentinel-2 L2A, STAC collection {collection}" if collection else "Sentinel-2 L2A, one file a band or a stack"
+    )
+
+
+def _acquired(scenes: Sequence[Scene]) -> dict[str, str]:
+    """Sensor -> time, after the event for radar."""
+    return {
+        f"{scene.sensor} {scene.orbit}" if scene.orbit else scene.sensor: scene.acquired
+        for scene in scenes
+        if scene.acquired is not None and scene.role != "pre"
+    }
+
+
+def _refuse_before(scenes: Sequence[Scene], event_time: datetime | None) -> None:
+    """Raise TileError if the optical scene was taken before the event: the models look at the ground after it."""
+    if event_time is None:
+        return
+    event = times.iso(event_time)
+    for scene in scenes:
+        if scene.role == "optical" and scene.acquired is not None and scene.acquired <= event:
+            raise TileError(
+                f"{scene.id} was taken at {scene.acquired}, not after the event ({event}); give an optical scene from "
+                "after the event, or correct the event time"
+            )

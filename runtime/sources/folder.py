@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lsd.runtime.errors import BandError
+from lsd.runtime.errors import BandError, SourceError
 from lsd.runtime.ingest.raster import open_raster
 from lsd.runtime.sources.product import TIFF_SUFFIXES, BandFile, Product, band_name_of, read_metadata
 
 METADATA_PATTERNS = ("metadata.json", "*_labels_metadata.json")  # SSL4EO-S12, BigEarthNet
+README_PATTERN = "*.README.md.txt"  # ASF HyP3; names the granule that the product was made from
+# An ESA granule: Sentinel-1 product naming convention; HyP3's own names (S1A_IW_20220708T050800_DVP_RTC10_...) differ.
+_GRANULE = re.compile(r"S1[A-D]_IW_(?:SLC_|GRD[HMF])_\d[SA](?:SH|SV|DH|DV)_\d{8}T\d{6}_\d{8}T\d{6}_\d{6}_\w{6}_\w{4}")
+# What comes with the backscatter: HyP3 RTC product guide (elevation, angles, layover and shadow, area, browse picture),
+# OPERA RTC-S1 product specification (mask). `mask` only there: elsewhere it may be a cloud mask of unknown meaning.
+_SIDE_FILE = re.compile(
+    r"_(dem|inc_map|inc_map_ell|ls_map|rgb|area|water_mask)$|^OPERA_L2_RTC-S1.*_(mask|number_of_looks|incidence_angle)$",
+    re.IGNORECASE,
+)
 
 
 def tiffs_in(folder: Path) -> list[Path]:
@@ -21,16 +32,32 @@ def tiffs_in(folder: Path) -> list[Path]:
     )
 
 
+def is_side_file(path: Path) -> bool:
+    """True for a known companion of radar backscatter (`..._dem.tif`, `..._ls_map.tif`) that is no band."""
+    return band_name_of(path.stem) is None and _SIDE_FILE.search(path.stem) is not None
+
+
 def metadata_of(folder: Path) -> dict[str, object]:
-    """The metadata beside the files, {} if there is none."""
+    """The metadata beside the files, {} if there is none; granules that a HyP3 README names under `text:granules`."""
     for pattern in METADATA_PATTERNS:
         for path in sorted(folder.glob(pattern)):
             return read_metadata(path)
-    return {}
+    granules: list[str] = []
+    for path in sorted(folder.glob(README_PATTERN)):
+        try:
+            granules += granules_in(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    return {"text:granules": list(dict.fromkeys(granules))} if granules else {}
+
+
+def granules_in(text: str) -> list[str]:
+    """Names of ESA's Sentinel-1 IW granules in a text, each once, in its order."""
+    return list(dict.fromkeys(_GRANULE.findall(text)))
 
 
 def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Product:
-    """The single-band files of a folder, with the metadata beside them.
+    """The single-band files of a folder, with the metadata beside them; side files of radar are skipped.
 
     Args:
         paths: the files to take, all GeoTIFFs of the folder if None.
@@ -39,10 +66,23 @@ def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Pr
         TileError: a file cannot be opened.
         SourceError: the metadata cannot be read.
     """
-    files = []
-    for path in tiffs_in(folder) if paths is None else paths:
-        name = band_name_of(path.stem)
-        if name is None:
+    return product_from_files(folder.name, folder, tiffs_in(folder) if paths is None else paths, metadata_of(folder))
+
+
+def product_from_files(name: str, where: Path, paths: Iterable[Path], metadata: Mapping[str, Any]) -> Product:
+    """A product of single-band files named by their band; names of side files go to its metadata as `skipped`.
+
+    Raises:
+        BandError: a file's name ends in no known band, or a file holds more than one band.
+        TileError: a file cannot be opened.
+    """
+    files, skipped = [], []
+    for path in paths:
+        if is_side_file(path):
+            skipped.append(path.name)
+            continue
+        band = band_name_of(path.stem)
+        if band is None:
             raise BandError(
                 f"{path}: the file name ends in no known band (B02, B03, B04, B08, VV, VH, desc_vv, ...); "
                 "rename it, or move it out of the folder"
@@ -50,8 +90,8 @@ def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Pr
         with open_raster(path) as dataset:
             if dataset.count != 1:
                 raise BandError(
-                    f"{path} should hold the one band {name}, holds {dataset.count}; "
+                    f"{path} should hold the one band {band}, holds {dataset.count}; "
                     "give a stack its own folder, without a band at the end of its name"
                 )
-        files.append(BandFile(name, path, 1))
-    return Product(folder.name, folder, tuple(files), metadata_of(folder))
+        files.append(BandFile(band, path, 1))
+    return Product(name, where, tuple(files), {**metadata, "skipped": skipped} if skipped else metadata)

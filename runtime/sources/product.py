@@ -33,8 +33,8 @@ class SourceOptions:
     s2_offset: `present` if the DN hold the 1,000 of baseline >= 04.00, `absent` if they do not, `reflectance` if the
     values are reflectance 0..1, `auto` to decide by evidence. radar_unit: of radar levels that do not tell it. orbit:
     direction of flight of radar bands whose names and metadata do not tell it. event_time: UTC; decides what is before
-    and after. pre_scenes: radar scenes before the event whose mean power is subtracted, at most. force_coarse_radar: take
-    radar of 30 m. remote: open assets over the network.
+    and after. pre_scenes: radar scenes before the event whose mean power is subtracted, at most. force_coarse_radar:
+    take radar of 30 m. remote: open assets over the network.
     """
 
     s2_offset: DeclaredOffset = "auto"
@@ -92,6 +92,12 @@ class BandFile:
         """True for `VV`, `VH`, `dVV`, `dVH`."""
         return self.name.casefold() in _ORBIT_FREE
 
+    @property
+    def is_optical(self) -> bool:
+        """True for red, green, blue and near infrared under any of their names."""
+        known = bands.is_known(self.name) and not self.needs_orbit
+        return known and bands.BY_NAME[bands.resolve(self.name)].modality == "optical"
+
 
 @dataclass(frozen=True)
 class Product:
@@ -116,8 +122,9 @@ class Product:
 class Candidate:
     """What may become one tile: products that belong together, and why they were joined.
 
-    radar products among them may be of any time and track: `pairs` chooses. event_time: UTC, where a tile file states it;
-    bbox: west, south, east, north in degrees (WGS 84) to which the tile is cut, None for all of it.
+    radar products among them may be of any time and track: `pairs` chooses. event_time: UTC, where a tile file states
+    it; bbox: west, south, east, north in degrees (WGS 84) to which the tile is cut, None for all of it. loose: a
+    product found by itself, which may be joined to others of its place.
     """
 
     id: str
@@ -125,6 +132,7 @@ class Candidate:
     decisions: tuple[Decision, ...] = ()
     event_time: datetime | None = None
     bbox: tuple[float, float, float, float] | None = None
+    loose: bool = False
 
 
 def band_name_of(stem: str) -> str | None:

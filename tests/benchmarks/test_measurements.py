@@ -32,6 +32,32 @@ def test_whole_tile_counts_its_patches(tmp_path):
     assert set(measured["seconds"]) == {"read", "score", "write"}
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rasterio 1.4 writing windows with affine 3
+@pytest.mark.parametrize(
+    ("words", "bands", "answered"), [((), 4, "optical"), (("--radar",), 8, "optical+desc_diff")], ids=["safe", "radar"]
+)
+def test_whole_tile_as_a_safe_of_jpeg_2000(tmp_path, words, bands, answered):
+    call = [str(REFERENCE), "--size", "200", "--layout", "safe", "--folder", str(tmp_path), *words]
+    done = CliRunner().invoke(whole_tile.main, call)
+    assert done.exit_code == 0, done.output
+    measured = json.loads(done.stdout)
+    assert (measured["patches"], measured["bands"]) == (16, bands) and answered in measured["configurations"]
+    assert len(list(tmp_path.rglob("*_10m.jp2"))) == 4 and len(list(tmp_path.rglob("*_SCL_20m.jp2"))) == 1
+    assert not list(tmp_path.rglob("IMG_DATA/*/*.tif")) and not list(tmp_path.rglob("*.aux.xml"))
+
+
+def test_whole_tile_is_written_once_and_whole(tmp_path):
+    def fails(place, size_px):
+        place.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        whole_tile.written(tmp_path / "tile", fails, 200)
+    assert not (tmp_path / "tile").exists()
+    place = whole_tile.written(tmp_path / "tile", lambda place, size_px: place.mkdir(), 200)
+    assert whole_tile.written(place, fails, 200) == place
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # scipy on constant float32 channels
 def test_arithmetic_tells_flips(tmp_path, monkeypatch):
     monkeypatch.setattr(arithmetic, "SIMULATED", 4)

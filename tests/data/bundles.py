@@ -45,7 +45,9 @@ def random_bundle(min_valid_fraction: float = 0.9, configurations: tuple[str, ..
             member = Member(library, name, f"forests/{key}.forest", 30, {})
             members[key] = member, forest_over(wanted, 7 + number, accumulator)
         keys = (f"{name}-lightgbm", f"{name}-xgboost")
-        chosen.append(Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.2, {}))
+        chosen.append(
+            Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.5, 0.2, {})
+        )
     return _bundle("random", sets, members, tuple(chosen), min_valid_fraction)
 
 
@@ -70,7 +72,11 @@ def step_bundle(feature: str, threshold: float) -> Bundle:
         "step",
         {"optical": wanted},
         {"step": (Member("lightgbm", "optical", "forests/step.forest", 1, {}), forest)},
-        (Configuration("optical", CONFIGURATIONS["optical"], ("step",), (1.0,), Calibration("none"), 0.5, 0.2, {}),),
+        (
+            Configuration(
+                "optical", CONFIGURATIONS["optical"], ("step",), (1.0,), Calibration("none"), 0.5, 0.5, 0.2, {}
+            ),
+        ),
     )
 
 

@@ -22,7 +22,7 @@ def test_build_reports_every_stage_and_leaves_a_whole_bundle(build, tmp_path):
     assert where.startswith(f"bundle: {tmp_path / 'out' / 'tiny'}, ")
     assert done.err.splitlines()[-1].startswith("PASSED | Runtime: ")
     assert set(files(tmp_path / "out" / "tiny")) == {
-        "MODEL_CARD.md", "certificate.json", "golden.npz", "manifest.json",
+        "MODEL_CARD.md", "certificate.json", "golden.npz", "manifest.json", "stac-item.json",
         *(f"forests/{name}-{member}.forest" for name in ("all", "optical") for member in ("boosted", "other")),
     }  # fmt: skip
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny"]

@@ -92,7 +92,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(folder, tmp_path):
 
 def test_unknown_schema_version(folder):
     edit(folder, lambda document: document.update(schema_version=99))
-    with pytest.raises(BundleError, match="schema version is 99, this lsd-edge reads 1"):
+    with pytest.raises(BundleError, match="schema version is 99, this lsd-edge reads 2"):
         open_bundle(folder)
 
 
@@ -117,7 +117,10 @@ def test_not_json(folder):
         (lambda d: d["patch"].update(size_px=128), "patches are 128 px"),
         (lambda d: d.update(configurations=[]), "holds no configuration"),
         (lambda d: d["configurations"][0].update(weights=[0.5, 0.4]), "weights sum to 0.9"),
-        (lambda d: d["configurations"][0].update(threshold=50), "threshold is 50, expected"),
+        (
+            lambda d: d["configurations"][0].update(threshold=50),
+            "0 <= look_threshold <= threshold <= 1, found 0.5 and 50",
+        ),
         (lambda d: d["patch"].update(min_valid_fraction=0), "min_valid_fraction is 0"),
         (lambda d: d["feature_sets"]["all"]["features"].pop(), "its list has"),
         (lambda d: d["configurations"][0].update(calibration={"method": "magic", "parameters": []}), "magic"),

@@ -1,65 +1,84 @@
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiles import S1_DESCENDING
 
-from lsd.runtime.errors import BandError, UnprovenUnitError, UsageError
-from lsd.runtime.ingest.sentinel1 import direction, unit
-from lsd.runtime.ingest.times import acquired, iso
+from lsd.runtime.errors import UnprovenUnitError, UsageError
+from lsd.runtime.ingest.radar_products import RadarFacts
+from lsd.runtime.ingest.sentinel1 import unit
 
 DB = np.random.default_rng(0).normal(-12, 4, 1000)
 POWER = 10 ** (DB / 10)
 FILE = Path("vv.tif")
 
 
-def test_negative_median_is_db_and_declared_units_are_taken():
-    assert unit("desc_vv", FILE, None, DB)[0] == "none"
-    assert unit("desc_vv", FILE, "dB", DB)[0] == "none"
-    assert unit("desc_vv", FILE, "power", POWER)[0] == "linear_to_db"
-    assert unit("desc_vv", FILE, "amplitude", POWER**0.5)[0] == "amplitude_to_db"
+def facts(unit_of_product: str | None) -> RadarFacts:
+    return RadarFacts("a product", "gamma0", unit_of_product, "", 10.0, None, None, None, "")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("declared", "values"), [(None, POWER), ("dB", POWER), ("power", DB), ("furlong", POWER)])
-def test_other_units_are_refused(declared, values):
-    with pytest.raises(UnprovenUnitError, match=r"vv\.tif"):
-        unit("desc_vv", FILE, declared, values)
+def of(stated=None, product=None, declared=None, values=DB):
+    return unit("desc_vv", FILE, stated, facts(product) if product else None, declared, values)
 
 
-def test_undeclared_power_is_told_both_formulas():
-    with pytest.raises(UnprovenUnitError, match=r"10 log10.*20 log10"):
-        unit("desc_vv", FILE, None, POWER)
+def test_negative_median_is_db_and_stated_units_are_taken():
+    assert of()[0] == "none"
+    assert of("dB")[0] == "none"
+    assert of("power", values=POWER)[0] == "linear_to_db"
+    assert of("amplitude", values=POWER**0.5)[0] == "amplitude_to_db"
+    assert of("furlong")[0] == "none"
+
+
+def test_the_file_answers_before_the_product_and_the_product_before_the_user():
+    assert of("power", product="power", declared="power", values=POWER)[1].reason == "the file declares unit 'power'"
+    assert of(product="power", declared="power", values=POWER)[1].reason == "a product holds power"
+    assert of(declared="power", values=POWER)[1].reason == "declared as power"
+    assert of(product="amplitude", values=POWER)[0] == "amplitude_to_db"
 
 
 @pytest.mark.parametrize(
-    ("hour_utc", "longitude", "expected"),
-    [(6.0, 0.0, "descending"), (18.0, 0.0, "ascending"), (1.15, 73.3, "descending"), (23.0, 105.0, "descending")],
+    ("stated", "values"), [(None, POWER), ("dB", POWER), ("power", DB), ("amplitude", DB), ("furlong", POWER)]
 )
-def test_direction_from_local_solar_time(hour_utc, longitude, expected):
-    time = datetime(2020, 6, 7, int(hour_utc), int(hour_utc % 1 * 60), tzinfo=timezone.utc)
-    assert direction("x", {}, time, longitude, None)[0] == expected
+def test_other_units_are_refused(stated, values):
+    with pytest.raises(UnprovenUnitError, match=r"vv\.tif"):
+        of(stated, values=values)
 
 
-def test_direction_that_nothing_tells_is_refused():
-    noon = datetime(2020, 6, 7, 12, tzinfo=timezone.utc)
-    with pytest.raises(BandError, match=r"12\.0 h local solar time"):
-        direction("x", {}, noon, 0.0, None)
-    with pytest.raises(BandError, match="--orbit"):
-        direction("x", {}, None, 0.0, None)
-    assert direction("x", {}, noon, 0.0, "ascending")[0] == "ascending"
+@pytest.mark.parametrize(("declared", "values"), [("db", POWER), ("power", DB), ("amplitude", DB)])
+def test_a_declaration_that_the_data_disprove_is_refused(declared, values):
+    with pytest.raises(UnprovenUnitError, match=rf"declared as {declared}"):
+        of(declared=declared, values=values)
+    with pytest.raises(UnprovenUnitError, match="a product holds"):
+        of(product=declared, values=values)
 
 
-def test_metadata_tell_the_direction_and_contradict_a_declaration():
-    metadata = {"orbitProperties_pass": "DESCENDING"}
-    assert direction("x", metadata, None, 0.0, None)[0] == "descending"
-    with pytest.raises(UsageError, match="--orbit ascending contradicts"):
-        direction("x", metadata, None, 0.0, "ascending")
+def test_few_values_below_zero_are_noise_of_power_and_many_are_not():
+    noisy = POWER.copy()
+    noisy[:5] = -1e-4
+    assert of("power", values=noisy)[0] == "linear_to_db"
+    noisy[:50] = -1e-4
+    with pytest.raises(UnprovenUnitError, match="correct the unit"):
+        of("power", values=noisy)
 
 
-def test_times_come_from_metadata_then_names():
-    assert iso(acquired({}, ["no time", S1_DESCENDING])) == "2020-06-07T05:08:00Z"
-    assert iso(acquired({"acquisition_date": "2018-02-04 09:41:56"}, [S1_DESCENDING])) == "2018-02-04T09:41:56Z"
-    assert acquired({}, ["S2B_MSIL2A_20180204T94161_57_38", "x_20209999T999999"]) is None
+def test_undeclared_power_is_told_both_factors_and_the_option():
+    with pytest.raises(UnprovenUnitError, match=r"--radar-unit power .*10 log10.*--radar-unit amplitude .*20 log10"):
+        of(values=POWER)
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(UsageError, match=r"--radar-unit power contradicts vv\.tif: the file declares unit 'dB'"):
+        of("dB", declared="power")
+    with pytest.raises(UsageError, match="a product holds power"):
+        of(product="power", declared="db", values=POWER)
+    with pytest.raises(UnprovenUnitError, match="told twice"):
+        of("dB", product="power")
+
+
+def test_a_sample_without_valid_pixels_proves_nothing():
+    empty = np.array([np.nan, 0.0])
+    assert of(values=empty)[0] == "none"
+    assert of("power", values=empty)[0] == "linear_to_db"
+    with pytest.raises(UsageError):
+        of("dB", declared="power", values=empty)

@@ -15,12 +15,13 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from lsd.runtime.patches import PatchGrid
-from lsd.runtime.scores import NO_SLIDE, NOT_SCORED, SLIDE, TileScores
+from lsd.runtime.scores import LOOK, NO_SLIDE, NOT_SCORED, SLIDE, TileScores
 from lsd.runtime.sinks.quicklook import Quicklook
 from lsd.runtime.tiles import BandSource, Grid, Tile
 
 RGB = ("red", "green", "blue")
-YELLOW, INVALID, HATCH = (255, 214, 0), (38, 30, 46), (190, 190, 190)
+VERMILLION, YELLOW, BLUE = (213, 94, 0), (240, 228, 66), (86, 180, 233)
+INVALID, HATCH = (38, 30, 46), (190, 190, 190)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def test_colours_are_reflectance_on_a_fixed_scale():
     assert picture.shape == (512, 512, 3)
     assert tuple(picture[0, 0]) == (0, 0, 0)
     assert tuple(picture[0, 511]) == (255, round(255 * 0.5 ** (1 / 1.6)), 0)
-    assert legend.startswith("true colour, reflectance 0 to 0.3; outlined yellow: slide")
+    assert legend.startswith("true colour, reflectance 0 to 0.3; thick orange-red line between white ones: likely")
 
 
 def test_a_cloudy_scene_is_stretched_to_itself():
@@ -112,15 +113,54 @@ def test_without_true_colour_one_band_is_grey(bands, shown):
     assert (picture[..., 0] == picture[..., 1]).all() and (picture[..., 1] == picture[..., 2]).all()
 
 
-def test_a_detection_is_outlined_where_it_lies():
-    tile = make_tile(200, 200)
+def plain(width_px: int, height_px: int) -> tuple[Quicklook, TileScores]:
+    tile = make_tile(width_px, height_px)
     quicklook = Quicklook(tile)
-    quicklook.add(Part(np.full((3, 200, 200), 2000, np.float32), RGB, 0, 0))
-    scores = all_scored(tile)
-    scores.decision[1, 3] = SLIDE  # shifted inward: x 136..200, y 64..128; 3 picture pixels a tile pixel
-    y, x = np.nonzero(is_colour(quicklook.draw(scores)[0], YELLOW))
+    quicklook.add(Part(np.full((3, height_px, width_px), 2000, np.float32), RGB, 0, 0))
+    return quicklook, all_scored(tile)
+
+
+@pytest.mark.parametrize(
+    ("decision", "probability", "colour"),
+    [(SLIDE, 0.9, VERMILLION), (SLIDE, 0.5, VERMILLION), (SLIDE, 0.45, YELLOW), (LOOK, 0.3, BLUE)],
+)
+def test_a_patch_is_outlined_where_it_lies_in_the_way_of_its_class(decision, probability, colour):
+    quicklook, scores = plain(200, 200)
+    scores.decision[1, 3] = decision  # shifted inward: x 136..200, y 64..128; 3 picture pixels a tile pixel
+    scores.probability[1, 3] = probability
+    picture, _ = quicklook.draw(scores)
+    y, x = np.nonzero(is_colour(picture, colour))
     assert (y.min(), y.max() + 1, x.min(), x.max() + 1) == (3 * 64, 3 * 128, 3 * 136, 3 * 200)
-    assert not is_colour(quicklook.draw(scores)[0], YELLOW)[3 * 96, 3 * 160]  # the inside stays visible
+    assert not is_colour(picture, colour)[3 * 96, 3 * 160]  # the inside stays visible
+    for other in {VERMILLION, YELLOW, BLUE} - {colour}:
+        assert not is_colour(picture, other).any()
+
+
+def test_the_classes_differ_in_form_and_not_only_in_colour():
+    quicklook, scores = plain(192, 64)
+    scores.probability[0] = 0.9, 0.45, 0.3
+    widths = {}
+    for column, (decision, colour) in enumerate([(SLIDE, VERMILLION), (SLIDE, YELLOW), (LOOK, BLUE)]):
+        scores.decision[0] = NO_SLIDE
+        scores.decision[0, column] = decision
+        middle = is_colour(quicklook.draw(scores)[0], colour)[:, 192 * column + 96]
+        widths[colour] = int(middle[:32].sum())
+        along_the_top = is_colour(quicklook.draw(scores)[0], colour)[0, 192 * column : 192 * column + 192]
+        assert along_the_top.all() == (colour != BLUE)  # dashed
+        assert along_the_top.mean() == pytest.approx(1 if colour != BLUE else 0.5, abs=0.1)
+    assert widths[VERMILLION] == 2 * widths[YELLOW]
+
+
+def test_a_slide_hides_a_look_that_overlaps_it():
+    tile = make_tile(96, 64)
+    quicklook = Quicklook(tile)
+    quicklook.add(Part(np.full((3, 64, 96), 2000, np.float32), RGB, 0, 0))
+    scores = all_scored(tile, 32)
+    scores.decision[0] = SLIDE, LOOK
+    scores.probability[0] = 0.9, 0.3
+    picture, _ = quicklook.draw(scores)
+    assert is_colour(picture, VERMILLION).any()
+    assert np.nonzero(is_colour(picture, BLUE))[1].min() >= 64 * 6
 
 
 def test_unseen_ground_is_hatched_and_a_negative_is_not():

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from contexts import context
 from rasterio.crs import CRS
 
 from lsd.runtime.errors import TileError
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import NO_SLIDE, NOT_SCORED, SLIDE, TileScores
-from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.summary import RunSummary, TileResult, done_result, failed_result
 from lsd.runtime.tiles import Grid, Tile
 
-CONTEXT = RunContext("reference", "cd" * 32, ("optical", "all"), (0.4, 0.5), False, "0.1.0", (0.176, 0.18))
+CONTEXT = context(bundle_sha256="cd" * 32)
 
 
 def tile_of(name: str, warnings: tuple[str, ...] = ()) -> tuple[Tile, TileScores]:
@@ -63,7 +63,7 @@ def test_json_is_complete_and_strict(summary: RunSummary, tmp_path: Path):
     summary.write(tmp_path / "summary.json", CONTEXT, {"stride_px": 64, "sources": ["in"]})
     text = (tmp_path / "summary.json").read_text(encoding="ascii")
     read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert read["schema_version"] == 1 and read["options"] == {"stride_px": 64, "sources": ["in"]}
+    assert read["schema_version"] == 2 and read["options"] == {"stride_px": 64, "sources": ["in"]}
     assert read["bundle"]["sha256"] == "cd" * 32 and read["bundle"]["configurations"] == {"optical": 0.4, "all": 0.5}
     assert [tile["status"] for tile in read["tiles"]] == ["done", "done", "failed"]
     assert read["tiles"][0]["products"] == {"detections": "alpha/detections.geojson"}
@@ -72,11 +72,11 @@ def test_json_is_complete_and_strict(summary: RunSummary, tmp_path: Path):
 
 def test_table(summary: RunSummary):
     assert summary.table().splitlines() == [
-        "tile                patches  slide  no slide  not scored  configuration     max p  remarks",
-        "alpha                     4      1         2           1  optical 1, all 2  0.875  1 warning",
-        "a much longer name        4      0         0           4  none                  -  nothing was scored",
-        "bad                       -      -         -           -  -                     -  failed",
-        "2 of 3 tiles done, 1 failed: 1 slide, 2 no slide, 5 not scored; looked at 1.23 km2, 1.33 km2 unseen",
+        "tile                patches  slide  look  no slide  not scored  configuration     max p  remarks",
+        "alpha                     4      1     0         2           1  optical 1, all 2  0.875  1 warning",
+        "a much longer name        4      0     0         0           4  none                  -  nothing was scored",
+        "bad                       -      -     -         -           -  -                     -  failed",
+        "2 of 3 tiles done, 1 failed: 1 slide, 0 look, 2 no slide, 5 not scored; looked at 1.23 km2, 1.33 km2 unseen",
     ]
 
 

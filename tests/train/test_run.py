@@ -86,7 +86,7 @@ def edited(**changes):
         (without("run.json"), "no run folder (run.json is missing); lsd-train forest -o"),
         (without("features.npz"), "incomplete run"),
         (without("models/b.ubj"), "b.ubj is missing; train it again"),
-        (edited(schema_version=99), "run schema version is 99, this lsd-edge reads 1; train again with this version"),
+        (edited(schema_version=99), "run schema version is 99, this lsd-edge reads 2; train again with this version"),
         (edited(calibration={"method": "platt", "parameters": [-1.0, 0.0]}), "is not a monotone map"),
         (edited(feature_sets={}), "member 'a' names no feature set of the run"),
     ],

@@ -14,7 +14,7 @@ import click
 from lsd.runtime.bands import in_order, resolve
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import BandError, ConfigurationError, OutputError, UsageError
-from lsd.train.groups import GROUPS
+from lsd.train.groups import GROUPS, name_of
 from lsd.train.run import PLOTS_NAME, RUN_NAME
 
 LIBRARIES = ("lightgbm", "xgboost", "sklearn", "scipy", "matplotlib")
@@ -26,8 +26,8 @@ class ForestOptions:
     """Everything that steers the training of one configuration; keys of --config.
 
     bands: groups (`all`, `optical`, `desc_pair`, ...) and band names, separated by commas. name: of the configuration,
-    by default `bands` joined by `+`. recipe: name or .json file. jobs: threads of the library. data_name, licence,
-    synthetic: go into the model card.
+    by default the groups, else the bands, joined by `+`. recipe: name or .json file. jobs: threads of the library.
+    data_name, licence, synthetic: go into the model card.
     """
 
     recipe: str = "default"
@@ -144,7 +144,8 @@ def forest(
     if (table is None) == (patches is None) or (patches is None) != (labels is None):
         raise UsageError("give either --table FILE, or --patches DIR with --labels CSV")
     names = bands_of(options.bands)
-    configuration = options.name or "+".join(map(str.strip, options.bands.split(",")))
+    is_grouped = all(part.strip() in GROUPS for part in options.bands.split(","))
+    configuration = options.name or (name_of(options.bands) if is_grouped else "+".join(names))
     recipe = read_recipe(options.recipe)
     needed = list(dict.fromkeys(name for one in feature_sets_of(recipe, names).values() for name in one.statistics))
     mode: Mode = progress if quiet == 0 else "off"

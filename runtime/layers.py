@@ -1,0 +1,212 @@
+"""The channels of a tile as they are stored: read, made canonical, and placed on the tile's grid.
+
+Order matters and is the same on every grid: read, mark what is invalid, convert, and only then resample. So the border
+of a swath does not bleed into valid pixels, and radar is averaged as power, not as dB. Channels of another grid go
+through GDAL's warper (`WarpedVRT`) in blocks that are fixed to the tile, so no pixel depends on how windows were cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform
+from rasterio.windows import Window as RasterWindow
+
+from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
+from lsd.runtime.errors import TileError
+from lsd.runtime.ingest.raster import GDAL_ERRORS, is_valid, open_raster, read_window
+from lsd.runtime.tiles import BandSource, Grid
+
+OFFSET_DN = 1000.0
+BLOCK_WIDTH_PX, BLOCK_HEIGHT_PX = 8 * PATCH_SIZE_PX, PATCH_SIZE_PX  # of the tile's grid, for bands of another grid
+MARGIN_PX = 3  # source pixels around a block: bilinear needs 1, the rest is for rounding and curved edges
+EDGE_POINTS = 9  # of a block's outline, on each side, transformed to find its source window
+# rasterio 1.4.4 fails with a WarpedVRT tolerance of exactly 0; this many source pixels is as exact
+WARP_TOLERANCE_PX = 1e-9
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The channels of a tile that are stored on one grid: their positions in its list, sources and open files."""
+
+    grid: Grid
+    positions: tuple[int, ...]
+    sources: tuple[BandSource, ...]
+    datasets: tuple[DatasetReader, ...]
+
+
+def open_layers(channels: Sequence[BandSource], stack: ExitStack) -> list[Layer]:
+    """Open every file once and group the channels by grid."""
+    datasets: dict[Path, DatasetReader] = {}
+    groups: dict[Grid, list[int]] = {}
+    for position, channel in enumerate(channels):
+        path = channel.path
+        if path not in datasets:
+            datasets[path] = stack.enter_context(open_raster(path))
+        dataset = datasets[path]
+        if dataset.crs is None or dataset.count < channel.index:
+            raise TileError(f"{path} was changed while it was being read; run again when it is complete")
+        grid = Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        groups.setdefault(grid, []).append(position)
+    return [
+        Layer(
+            grid,
+            tuple(positions),
+            tuple(channels[i] for i in positions),
+            tuple(datasets[channels[i].path] for i in positions),
+        )
+        for grid, positions in groups.items()
+    ]
+
+
+def read_layer(layer: Layer, tile: Grid, y: int, x: int, height: int, width: int) -> Pixels:
+    """float32 (channel, y, x) of a window of the tile in canonical units, NaN where invalid or outside of the source.
+
+    Raises:
+        TileError: a file cannot be read or placed on the tile's grid.
+    """
+    place = _native if layer.grid == tile else _aligned
+    return place(layer, tile, y, x, height, width)
+
+
+def _native(layer: Layer, _: Grid, y: int, x: int, height: int, width: int) -> Pixels:
+    """float32 (band, y, x) of bands that are stored on the tile's own grid."""
+    return _canonical(layer, RasterWindow(x, y, width, height))
+
+
+def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
+    """float32 (channel, y, x) of a window of the layer's own grid, in canonical units, NaN where invalid.
+
+    Optical: zero in all bands of the layer is nodata, zero in one is a dark pixel. Radar: 0 dB is nodata, and so are
+    power and amplitude that are not positive.
+    """
+    pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
+    for i, (source, dataset) in enumerate(zip(layer.sources, layer.datasets, strict=True)):
+        raw = read_window(dataset, [source.index], window)[0]
+        pixels[i] = np.where(is_valid(raw, source.nodata), raw, np.nan)
+    optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
+    if optical:
+        light = pixels[optical]
+        light[:, ~(np.nan_to_num(light) != 0).any(axis=0)] = np.nan
+        pixels[optical] = light
+    for i, source in enumerate(layer.sources):
+        band = pixels[i]
+        if source.conversion == "add_1000":
+            band[band != 0] += OFFSET_DN  # below 0 in products that were harmonised as signed integers
+        elif source.conversion == "reflectance_to_dn":
+            pixels[i] = 10_000.0 * band + OFFSET_DN
+        elif source.conversion in ("linear_to_db", "amplitude_to_db"):
+            factor = 10.0 if source.conversion == "linear_to_db" else 20.0
+            pixels[i] = _decibels(band, factor)
+        elif i not in optical:
+            band[band == 0] = np.nan
+    return pixels
+
+
+def _decibels(values: Pixels, factor: float) -> Pixels:
+    """`factor` x log10 of float32 values, NaN where they are not positive."""
+    positive = np.where(values > 0, values, np.nan).astype(np.float64)
+    return (factor * np.log10(positive)).astype(np.float32)
+
+
+def _aligned(layer: Layer, tile: Grid, y: int, x: int, height: int, width: int) -> Pixels:
+    """float32 (band, y, x) of bands of another grid, bilinear on the tile's grid; NaN outside of the source."""
+    out = np.empty((len(layer.sources), height, width), np.float32)
+    for top in range(y - y % BLOCK_HEIGHT_PX, y + height, BLOCK_HEIGHT_PX):
+        for left in range(x - x % BLOCK_WIDTH_PX, x + width, BLOCK_WIDTH_PX):
+            try:
+                block = _block(layer, tile, top, left)
+            except GDAL_ERRORS as error:
+                raise TileError(f"{layer.sources[0].path} cannot be aligned with the tile's grid ({error})") from error
+            y0, x0 = max(top, y), max(left, x)
+            y1, x1 = min(top + block.shape[1], y + height), min(left + block.shape[2], x + width)
+            out[:, y0 - y : y1 - y, x0 - x : x1 - x] = block[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    return out
+
+
+def _block(layer: Layer, tile: Grid, top: int, left: int) -> Pixels:
+    """A block of a tile, clipped to it: source pixels made canonical, radar levels in power, warped, back to dB."""
+    height = min(BLOCK_HEIGHT_PX, tile.height_px - top)
+    width = min(BLOCK_WIDTH_PX, tile.width_px - left)
+    window = _source_window(layer.grid, tile, top, left, height, width)
+    if window is None:
+        return np.full((len(layer.sources), height, width), np.nan, np.float32)
+    pixels = _canonical(layer, window)
+    levels = [i for i, source in enumerate(layer.sources) if source.is_level]
+    pixels[levels] = 10.0 ** (pixels[levels].astype(np.float64) / 10.0)
+    block = _warp(pixels, layer.grid, window, tile, RasterWindow(left, top, width, height))
+    for i in levels:
+        block[i] = _decibels(block[i], 10.0)
+    return block
+
+
+def _warp(pixels: Pixels, source: Grid, window: RasterWindow, tile: Grid, block: RasterWindow) -> Pixels:
+    """float32 (band, y, x) of a window of the source grid, bilinear on a block of the tile; NaN is invalid in both."""
+    columns, rows = _source_px(source, tile, 0, 0, tile.height_px, tile.width_px)
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            width=window.width,
+            height=window.height,
+            count=len(pixels),
+            dtype="float32",
+            crs=source.crs,
+            transform=source.transform_at(window.col_off, window.row_off),
+            nodata=np.nan,
+        ) as dataset:
+            dataset.write(pixels)
+        with (
+            memory.open() as dataset,
+            WarpedVRT(
+                dataset,
+                crs=tile.crs,
+                transform=tile.transform_at(block.col_off, block.row_off),
+                width=block.width,
+                height=block.height,
+                resampling=Resampling.bilinear,
+                tolerance=WARP_TOLERANCE_PX,
+                UNIFIED_SRC_NODATA="NO",  # a pixel that is invalid in one band stays valid in the others
+                # GDAL guesses the resampling factor for each block, differently at edges: state it for the tile
+                XSCALE=str(tile.width_px / np.ptp(columns)),
+                YSCALE=str(tile.height_px / np.ptp(rows)),
+            ) as warped,
+        ):
+            out: Pixels = warped.read()
+    return out
+
+
+def _source_window(source: Grid, tile: Grid, top: int, left: int, height: int, width: int) -> RasterWindow | None:
+    """The source pixels that a block of the tile needs, None if it lies outside of the source."""
+    columns, rows = _source_px(source, tile, top, left, height, width)
+    spans = []
+    for px, block_px, size_px in ((columns, width, source.width_px), (rows, height, source.height_px)):
+        if not np.isfinite(px).all():
+            return None
+        margin = MARGIN_PX * max(1.0, np.ptp(px) / block_px)  # a finer source is averaged over more of its pixels
+        spans.append((max(0, int(np.floor(px.min() - margin))), min(size_px, int(np.ceil(px.max() + margin)))))
+    (x0, x1), (y0, y1) = spans
+    return RasterWindow(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def _source_px(
+    source: Grid, tile: Grid, top: int, left: int, height: int, width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Columns and rows in the source's pixels of points along the outline of a part of the tile."""
+    along = np.linspace(0.0, 1.0, EDGE_POINTS)
+    x = left + width * np.concatenate([along, along, np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)])
+    y = top + height * np.concatenate([np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS), along, along])
+    east, north = tile.ground(x, y)
+    if source.crs != tile.crs:
+        east, north = (np.asarray(axis) for axis in transform(tile.crs, source.crs, east, north))
+    columns, rows = source.pixel(east, north)
+    return columns, rows
