@@ -35,10 +35,9 @@ def inspected(tile: Tile) -> Tile:
             choice = "not believed: the haze test stays in force" if hazy else "believed"
             decisions.append(Decision("cloud layer", choice, reason))
         if hazy:
-            called = ", although its cloud layer calls it clear" if layer else ""
+            of = "what its cloud layer calls clear" if layer else "the scene"
             warnings.append(
-                f"{share:.0%} of the scene is bright as cloud, haze or snow{called}: look at the picture before "
-                "trusting it"
+                f"{share:.0%} of {of} is bright as cloud, haze or snow: look at the picture before trusting it"
             )
     warnings += plausibility.warnings_of(samples, f"tile {tile.id}")
     return replace(tile, clouds=layer, warnings=(*tile.warnings, *warnings), decisions=(*tile.decisions, *decisions))
@@ -47,7 +46,7 @@ def inspected(tile: Tile) -> Tile:
 def sampled(tile: Tile) -> dict[str, NDArray[np.float64]]:
     """Canonical name -> float64 (n,) of the same pixels in canonical units, NaN where invalid or marked by clouds.
 
-    16 windows of a patch, spread over the tile; all of a small one.
+    16 windows of a patch, spread over the tile; they overlap in a small one.
     """
     height, width = min(PATCH_SIZE_PX, tile.grid.height_px), min(PATCH_SIZE_PX, tile.grid.width_px)
     places = [(y, x) for y in _starts(tile.grid.height_px, height) for x in _starts(tile.grid.width_px, width)]

@@ -30,7 +30,7 @@ def merge(out: Path, output: Path | None, overwrite: bool, as_json: bool, verbos
     Exit codes: 0 done, 1 the products of some tiles cannot be read, 2 wrong use or output.
     """
     from lsd.runtime.commit import prepare_output, whole_folder
-    from lsd.runtime.merge import MERGED_NAME, merge_tiles
+    from lsd.runtime.merging.merge import MERGED_NAME, merge_tiles
     from lsd.runtime.sinks.merged import MERGED_PRODUCTS, summary_json, write_merged
 
     started_s = time.perf_counter()

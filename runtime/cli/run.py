@@ -177,8 +177,8 @@ def main(
     from lsd.runtime.progress import Progress
     from lsd.runtime.run import context_of, run_tiles
     from lsd.runtime.scoring import ScoringOptions
+    from lsd.runtime.sinks.page.run_page import write_run_page
     from lsd.runtime.sinks.products import PRODUCTS
-    from lsd.runtime.sinks.run_page import write_run_page
     from lsd.runtime.sinks.stac import COLLECTION_NAME, refuse_other_collection, write_collection
     from lsd.runtime.sinks.summary import RunSummary, TileResult
     from lsd.runtime.sources import SourceOptions

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 
 from lsd.runtime.errors import TileError
+from lsd.runtime.ingest.raster import GDAL_ERRORS
 from lsd.runtime.tiles import CloudKind, CloudLayer, Decision, Grid
 
 INVALID: dict[CloudKind, tuple[int, ...]] = {"scl": (0, 1, 3, 8, 9, 10, 11), "mask": (1, 2, 3)}
@@ -49,16 +50,21 @@ def cloud_layer(
 
 
 def _refuse_other_size(path: Path, kind: CloudKind, grid: Grid, optical: Grid) -> None:
-    """Raise TileError unless both outlines agree to within a pixel of the coarser one."""
-    ours = _outline(grid)
-    if grid.crs != optical.crs:
-        ours = transform_bounds(grid.crs, optical.crs, *ours)
-    theirs = _outline(optical)
-    tolerance = max(abs(optical.transform.a), (ours[2] - ours[0]) / grid.width_px) * 1.01
-    if any(abs(a - b) > tolerance for a, b in zip(ours, theirs, strict=True)):
+    """Raise TileError unless both outlines agree to within a pixel of the coarser one.
+
+    A layer in another CRS cannot have the same outline: it has to hold that of the optical bands.
+    """
+    ours, theirs = _outline(grid), _outline(optical)
+    try:
+        placed = theirs if grid.crs == optical.crs else transform_bounds(optical.crs, grid.crs, *theirs)
+    except GDAL_ERRORS as error:
+        raise TileError(f"{path} cannot be placed on the grid of the optical bands ({error})") from error
+    tolerance = 1.01 * max(*_pixel(ours, grid), *_pixel(placed, optical))
+    beyond = [sign * (b - a) for a, b, sign in zip(ours, placed, (-1, -1, 1, 1), strict=True)]  # > 0: layer too small
+    if max(beyond) > tolerance or (grid.crs == optical.crs and min(beyond) < -tolerance):
         raise TileError(
             f"{path}: the {kind} layer covers {_numbers(ours)} ({grid.width_px} x {grid.height_px} px), the optical "
-            f"bands {_numbers(theirs)} ({optical.width_px} x {optical.height_px} px): it belongs to another scene or "
+            f"bands {_numbers(placed)} ({optical.width_px} x {optical.height_px} px): it belongs to another scene or "
             "was cut; fetch the layer of this product, or remove it"
         )
 
@@ -72,3 +78,9 @@ def _outline(grid: Grid) -> tuple[float, float, float, float]:
     left, top = grid.ground(0, 0)
     right, bottom = grid.ground(grid.width_px, grid.height_px)
     return left, bottom, right, top
+
+
+def _pixel(outline: tuple[float, float, float, float], grid: Grid) -> tuple[float, float]:
+    """Width and height of a pixel in the CRS of an outline."""
+    left, bottom, right, top = outline
+    return abs(right - left) / grid.width_px, abs(top - bottom) / grid.height_px

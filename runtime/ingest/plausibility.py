@@ -33,8 +33,8 @@ LEAST_RATIO_DB = 4.0
 MOST_RATIO_ON_LAND_DB = 11.0
 LEVEL_RANGE_DB = {"vv": (-36.0, 5.0), "vh": (-39.0, -2.0)}  # scene medians: -33.1..2.2, -36.2..-5.2
 MOST_CHANGE_DB = 1.5  # METHOD: rain, snow, wind on sea
-# Two acquisitions differ by speckle: 1.6 dB or more in clean scenes, a little less where a pair was resampled.
-LEAST_CHANGE_SPREAD_DB = 1.0
+# Two acquisitions differ by speckle: 1.6 dB or more in clean scenes, four fifths of it where a pair was resampled.
+LEAST_CHANGE_SPREAD_DB = 1.4
 SAME_SCENE_DB = 0.05
 # The darkest percent of clear pixels: 870 to 1,960 in clean scenes, 1,870 or more with the offset added twice; red
 # alone 919 to 1,688 and 1,916 or more.

@@ -7,7 +7,7 @@ BOA_ADD_OFFSET): reflectance = (DN - 1,000) / 10,000. The canonical unit is that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,11 +20,13 @@ Offset = Literal["present", "absent"]
 DeclaredOffset = Literal["auto", "present", "absent", "reflectance"]
 
 OFFSET_DN = 1000.0
-UNKNOWN_BASELINE = (90, 0)  # 99.99 marks test products
+UNKNOWN_BASELINE = (90, 0)  # 99.99 marks test and reprocessed products
 REMOVED_KEY = "earthsearch:boa_offset_applied"  # Element84: true where the offset was subtracted from the DN
+HARMONISED = re.compile(r"harmoni[sz]ed", re.IGNORECASE)  # Earth Engine's S2_SR_HARMONIZED
 OFFSET_BASELINE = (4, 0)  # first processing baseline whose DN hold the offset
 # `_N0400_` in product names; `_N02.14` in data strip and data take identifiers; `02.14` alone in PROCESSING_BASELINE
 _BASELINE = re.compile(r"(?:^|_)N(\d\d)\.?(\d\d)(?=[_.]|$)|^(\d\d)\.(\d\d)$")
+OWN_BASELINE_KEYS = ("PROCESSING_BASELINE", "s2:processing_baseline")  # these hold a baseline and nothing else
 BASELINE_KEYS = (
     "PROCESSING_BASELINE",
     "s2:processing_baseline",
@@ -35,11 +37,17 @@ BASELINE_KEYS = (
     "DATATAKE_IDENTIFIER",
 )
 SOURCE_KEYS = ("tile_source",)  # BigEarthNet: the L1C product that its L2A patch was made from; tells the baseline only
+COLLECTION_KEYS = ("stac:collection", "stac:id", "collection", "system:id")
 LEVEL_KEYS = ("PRODUCT_URI", "PRODUCT_ID", "PRODUCT_TYPE")
 # With the offset a visible DN of 1..499 means reflectance below -.05: of 7,147 training patches (with offset) 2 have a
 # red minimum there, so single pixels prove nothing; one in a thousand of a sample does.
 DARK_DN = 500
 DARK_SHARE = 0.001
+BRIGHT_SAMPLE = 1000  # valid pixels, at least, before it means something that none of them is dark
+# Harmonised signed integers go down to -1,000; what lies below is a nodata value that nobody declared.
+LEAST_DN = -OFFSET_DN
+# 99 % of the visible below reflectance .0256 is no land: 8-bit pictures and percent end here, and would pass as dark.
+LEAST_BRIGHT_DN = 256
 CONVERSION: dict[Offset, Conversion] = {"present": "none", "absent": "add_1000"}
 
 
@@ -80,18 +88,20 @@ def offset(
         declared: `present`, `absent` or `reflectance` (values 0..1) as the user says, `auto` for no declaration.
         stated_unit: unit that the file declares for the band; `reflectance` counts as a declaration.
     Raises:
-        UnprovenUnitError: no evidence and no declaration, evidence that disagrees, an unknown baseline, or undeclared
-            reflectance 0..1.
+        UnprovenUnitError: no evidence and no declaration, evidence that disagrees, an unknown baseline or offset,
+            undeclared reflectance 0..1, or values of another scale.
         UsageError: the declaration contradicts the evidence.
     """
+    names = list(names)
     dn = visible[np.isfinite(visible) & (visible != 0)]
     reflectance = _reflectance(product, dn, declared, stated_unit)
     if reflectance is not None:
         return "reflectance_to_dn", reflectance
-    found: dict[Offset, str] = dict(_stated(product, names, metadata, scaling, declared))
-    dark_share = float(((dn > 0) & (dn < DARK_DN)).mean()) if dn.size else 0.0
+    _refuse_other_scale(product, dn)
+    found = _stated(product, names, metadata, scaling, declared)
+    dark_share = float(((dn >= LEAST_DN) & (dn < DARK_DN)).mean()) if dn.size else 0.0
     is_dark = dark_share > DARK_SHARE
-    dark = f"{dark_share:.1%} of the sampled visible pixels have DN 1..499, which exist only without the offset"
+    dark = f"{dark_share:.1%} of the sampled visible pixels have DN below 500, which exist only without the offset"
 
     if declared == "present" and is_dark:
         raise UsageError(f"--s2-offset present contradicts the data of {product}: {dark}; declare absent")
@@ -102,7 +112,7 @@ def offset(
         if declared == "present" or declared == "absent":
             return CONVERSION[declared], _decision(declared, f"{disagree}; declared by --s2-offset")
         raise UnprovenUnitError(
-            f"{product}: {disagree} and the data do not prove either (no visible DN of 1..499); say --s2-offset "
+            f"{product}: {disagree} and the data do not prove either (no visible DN below 500); say --s2-offset "
             "present or --s2-offset absent"
         )
     if declared != "auto" and found and declared not in found:
@@ -115,8 +125,8 @@ def offset(
         raise UnprovenUnitError(
             f"{product}: {found['present']}, but {dark}; if the provider removed the offset, say --s2-offset absent"
         )
-    bright = bool(dn.size) and float(np.percentile(dn, 1)) >= OFFSET_DN
-    if metadata.get(REMOVED_KEY) is True and not _baselines(names, metadata) and bright and declared == "auto":
+    bright = dn.size >= BRIGHT_SAMPLE and float(np.percentile(dn, 1)) >= OFFSET_DN
+    if _is_removed(metadata) and not _baselines(names, metadata) and bright and declared == "auto":
         raise UnprovenUnitError(
             f"{product}: {found['absent']}, but 99 % of the visible pixels have DN of 1,000 or more, as if it were "
             "still there; that flag errs on some items: say --s2-offset present or --s2-offset absent"
@@ -144,25 +154,41 @@ def _reflectance(
     """
     largest = float(np.percentile(dn, 99)) if dn.size else np.nan
     by_file = (stated_unit or "").strip().casefold() == "reflectance"
-    if declared == "reflectance" and not by_file and not largest < 2:
+    if declared == "reflectance" and not by_file and largest >= 2:
         raise UsageError(
             f"--s2-offset reflectance contradicts the data of {product}: 99th percentile {largest:.4g}, not 0..1; "
             "leave the option out"
         )
-    if not largest < 2:
+    if not largest < 2 and not (declared == "reflectance" and not dn.size):
         return None
     if declared == "reflectance" or by_file:
         who = "the file declares its unit" if by_file else "declared by --s2-offset"
-        return Decision("Sentinel-2 unit", "reflectance x 10,000 + 1,000", f"{who}; 99th percentile {largest:.3g}")
+        found = f"99th percentile {largest:.3g}" if dn.size else "no valid pixel in the sample"
+        return Decision("Sentinel-2 unit", "reflectance x 10,000 + 1,000", f"{who}; {found}")
     raise UnprovenUnitError(
         f"{product} holds values of 0..1 (99th percentile {largest:.3g}), not DN; if they are reflectance say "
         "--s2-offset reflectance, which makes DN = reflectance x 10,000 + 1,000 of them"
     )
 
 
+def _refuse_other_scale(product: str, dn: NDArray[np.float64]) -> None:
+    """Raise UnprovenUnitError if the values are too small to be DN of land, with or without the offset."""
+    largest = float(np.percentile(dn, 99)) if dn.size else np.inf
+    if largest < LEAST_BRIGHT_DN:
+        raise UnprovenUnitError(
+            f"{product} holds values up to {largest:.4g} (99th percentile of the visible), neither DN (reflectance x "
+            "10,000) nor reflectance 0..1: a picture of 8 bits, or percent; give the bands as the product has them"
+        )
+
+
+def _is_removed(metadata: Mapping[str, Any]) -> bool:
+    return str(metadata.get(REMOVED_KEY)).casefold() == "true"
+
+
 def _baselines(names: Iterable[str], metadata: Mapping[str, Any]) -> list[tuple[tuple[int, int], str]]:
     """Processing baselines in metadata, then in names, each with the words that tell where."""
-    texts = [(f"metadata {key}", str(metadata[key])) for key in BASELINE_KEYS + SOURCE_KEYS if metadata.get(key)]
+    keys = [key for key in BASELINE_KEYS + SOURCE_KEYS if metadata.get(key)]
+    texts = [(f"metadata {key}", _text(metadata[key])) for key in keys]
     texts += [("name", name) for name in names]
     found = []
     for where, text in texts:
@@ -174,48 +200,90 @@ def _baselines(names: Iterable[str], metadata: Mapping[str, Any]) -> list[tuple[
 
 def _stated(
     product: str,
-    names: Iterable[str],
+    names: Sequence[str],
     metadata: Mapping[str, Any],
     scaling: tuple[float, float],
     declared: DeclaredOffset,
-) -> list[tuple[Offset, str]]:
+) -> dict[Offset, str]:
     """What metadata, names and GDAL scaling say, the first reason for each verdict.
 
     Raises:
-        UnprovenUnitError: a baseline that does not exist, and no declaration.
+        UnprovenUnitError: a baseline that does not exist or an offset that no product has, and no declaration.
     """
-    stated: list[tuple[Offset, str]] = []
+    stated = _by_metadata(product, metadata, declared)
+    baselines = _baselines(names, metadata)
+    unread = [key for key in OWN_BASELINE_KEYS if metadata.get(key) and not _BASELINE.search(_text(metadata[key]))]
+    unknown = [reason for baseline, reason in baselines if baseline >= UNKNOWN_BASELINE]
+    unknown += [f"processing baseline {metadata[key]!r:.40} in metadata {key}" for key in unread]
+    if unknown and declared == "auto":
+        raise UnprovenUnitError(
+            f"{product}: {unknown[0]} is no baseline that is known (test or reprocessing numbers tell nothing of the "
+            "offset); say --s2-offset present or --s2-offset absent"
+        )
+    for baseline, reason in baselines:
+        if baseline < UNKNOWN_BASELINE:
+            stated.append(("present" if baseline >= OFFSET_BASELINE else "absent", reason))
+    stated += _by_provider(names, metadata, scaling)
+    unique: dict[Offset, str] = {}
+    for verdict, reason in stated:
+        unique.setdefault(verdict, reason)
+    return unique
+
+
+def _by_metadata(product: str, metadata: Mapping[str, Any], declared: DeclaredOffset) -> list[tuple[Offset, str]]:
+    """What BOA_ADD_OFFSET says: -1,000 is to be added to the DN, or 0."""
     added = metadata.get("BOA_ADD_OFFSET")
-    if added is not None:
-        stated.append(("present" if float(added) == -OFFSET_DN else "absent", f"metadata BOA_ADD_OFFSET {added}"))
-    names = list(names)
-    for baseline, reason in _baselines(names, metadata):
-        if baseline >= UNKNOWN_BASELINE:
-            if declared == "auto":
-                raise UnprovenUnitError(
-                    f"{product}: {reason} is no baseline that is known (test or reprocessing numbers tell nothing of "
-                    "the offset); say --s2-offset present or --s2-offset absent"
-                )
-            continue
-        stated.append(("present" if baseline >= OFFSET_BASELINE else "absent", reason))
-    if metadata.get(REMOVED_KEY) is True:
+    if added is None:
+        return []
+    values = {_number(value) for value in (added if isinstance(added, (list, tuple)) else [added])}
+    if values == {-OFFSET_DN} or values == {0.0}:
+        return [("present" if -OFFSET_DN in values else "absent", f"metadata BOA_ADD_OFFSET {added}")]
+    if declared != "auto":
+        return []
+    raise UnprovenUnitError(
+        f"{product}: metadata BOA_ADD_OFFSET is {added!r:.60}, expected -1000 or 0; say --s2-offset present or "
+        "--s2-offset absent"
+    )
+
+
+def _by_provider(
+    names: Sequence[str], metadata: Mapping[str, Any], scaling: tuple[float, float]
+) -> list[tuple[Offset, str]]:
+    """What a provider says it did with the offset: by a flag, by the name of its collection, by scale and offset."""
+    stated: list[tuple[Offset, str]] = []
+    if _is_removed(metadata):
         stated.append(("absent", f"{REMOVED_KEY} is true: the provider says it removed the offset"))
-    for key in ("stac:collection", "stac:id"):
-        if "harmonized" in str(metadata.get(key, "")).casefold():
-            stated.append(("absent", f"{key} {metadata[key]}: harmonised, the provider removed the offset"))
+    texts = [(key, str(metadata.get(key, ""))) for key in COLLECTION_KEYS] + [("name", name) for name in names]
+    stated += [
+        ("absent", f"{key} {text}: harmonised, the provider removed the offset")
+        for key, text in texts
+        if HARMONISED.search(text)
+    ]
     declarations = [("the band", *scaling)]
-    for asset, facts in dict(metadata.get("stac:raster") or {}).items():
-        if facts.get("scale") is not None and facts.get("offset") is not None:
-            declarations.append((f"the STAC item's asset {asset}", float(facts["scale"]), float(facts["offset"])))
+    assets = metadata.get("stac:raster")
+    for asset, facts in assets.items() if isinstance(assets, Mapping) else ():
+        scale, add = _number(facts.get("scale")), _number(facts.get("offset"))
+        if scale is not None and add is not None:
+            declarations.append((f"the STAC item's asset {asset}", scale, add))
     for who, scale, add in declarations:
         if np.isclose(scale, 1e-4) and np.isclose(add, -0.1):
             stated.append(("present", f"{who} declares scale 0.0001 and offset -0.1"))
         elif np.isclose(scale, 1e-4) and add == 0:
             stated.append(("absent", f"{who} declares scale 0.0001 and offset 0"))
-    unique: dict[Offset, str] = {}
-    for verdict, reason in stated:
-        unique.setdefault(verdict, reason)
-    return list(unique.items())
+    return stated
+
+
+def _text(value: object) -> str:
+    """Metadata as text; a baseline that was read as a number (5.09) as ESA writes it (05.09)."""
+    return f"{value:05.2f}" if isinstance(value, (int, float)) else str(value)
+
+
+def _number(value: object) -> float | None:
+    """A number, also as text; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _decision(verdict: Offset, reason: str) -> Decision:

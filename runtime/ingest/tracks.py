@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lsd.runtime.bands import Orbit
-from lsd.runtime.errors import UsageError
+from lsd.runtime.errors import TileError, UsageError
 from lsd.runtime.ingest.times import iso
 from lsd.runtime.tiles import Decision
 
@@ -51,6 +51,7 @@ def direction(
     Local solar time is UTC + longitude / 15 h; 4.5-7.5 h is descending, 16.5-19.5 h ascending.
 
     Raises:
+        TileError: the metadata contradict the local solar time.
         UsageError: the declaration contradicts the metadata or the local solar time.
     """
     subject = f"direction of {product}"
@@ -63,8 +64,12 @@ def direction(
                     raise UsageError(
                         f"--orbit {declared} contradicts {product}: its metadata say {orbit}; leave the option out"
                     )
-                doubt = f"; but {reason}, which is {by_time}" if by_time not in (None, orbit) else ""
-                return orbit, Decision(subject, orbit, f"metadata {key}{doubt}")
+                if by_time not in (None, orbit):  # half a day apart: nowhere but near the poles may both be right
+                    raise TileError(
+                        f"{product}: metadata {key} say {orbit}, but {reason}, which is {by_time}; correct the "
+                        "direction or the time"
+                    )
+                return orbit, Decision(subject, orbit, f"metadata {key}")
     if declared is not None:
         if by_time not in (None, declared):
             raise UsageError(

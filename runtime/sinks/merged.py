@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from lsd.runtime.commit import write_bytes
-from lsd.runtime.findings import Finding
-from lsd.runtime.ground import MM_PER_M, transformed
-from lsd.runtime.merge import MERGED_NAME, Merged, scored_km2
-from lsd.runtime.scored_tile import SHARED_TAGS, ScoredTile
+from lsd.runtime.merging.findings import Finding
+from lsd.runtime.merging.ground import MM_PER_M, transformed
+from lsd.runtime.merging.merge import MERGED_NAME, Merged, scored_km2
+from lsd.runtime.merging.scored_tile import SHARED_TAGS, ScoredTile
 from lsd.runtime.scores import CLASS_TEXT, NOT_OBSERVED
 from lsd.runtime.sinks.coverage import CAVEAT
 from lsd.runtime.sinks.feature_tables import Table, write_tables

@@ -50,7 +50,7 @@ def write_scored(
 
 
 def region(out: Path, names: str = "abcd") -> Path:
-    """Write up to four tiles that overlap their neighbours, `a` and `b` with a detection in common; returns the folder."""
+    """Write up to four tiles that overlap, `a` and `b` with a detection in common; returns the folder."""
     rng = np.random.default_rng(5)
     places = {"a": (0, 0), "b": (150, 10), "c": (40, 130), "d": (160, 160)}
     made = {}

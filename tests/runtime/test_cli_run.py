@@ -10,16 +10,21 @@ from tiles import L2A_NEW, L2A_OLD, optical, write_tiff
 
 from lsd.runtime.cli.run import main
 
-PRODUCTS = {f"{L2A_NEW}/{name}" for name in ("detections.geojson", "scores.tif", "quicklook.png")}
+PRODUCTS = {
+    f"{L2A_NEW}/{name}"
+    for name in ("detections.geojson", "detections.gpkg", "scores.tif", "quicklook.png", "item.json")
+}
+OF_THE_RUN = {"summary.json", "index.html", "collection.json"}
 
 
 def test_a_good_tile(bundle, good, tmp_path):
     ran = invoke(main, bundle, good, "-o", tmp_path / "out")
     assert ran.code == 0
-    assert set(files(tmp_path / "out")) == PRODUCTS | {"summary.json"}
-    heading, row, totals, look, products = ran.out.splitlines()
+    assert set(files(tmp_path / "out")) == PRODUCTS | OF_THE_RUN
+    heading, row, totals, look, products, page = ran.out.splitlines()
     assert heading.split()[:2] == ["tile", "patches"] and row.split()[:2] == [L2A_NEW, "4"]
     assert totals.startswith("1 of 1 tiles done: ") and str(tmp_path / "out" / "summary.json") in products
+    assert page == f"look at: {tmp_path / 'out' / 'index.html'}"
     talk = ran.err.splitlines()
     assert talk[0].startswith("warning: this bundle was trained on synthetic data")
     assert look == f"look: {L2A_NEW}: no cloud layer read: clouds are not masked"
@@ -33,6 +38,8 @@ def test_json_is_all_that_stands_on_stdout(bundle, good, tmp_path):
     assert summary["bundle"]["synthetic"] is True and summary["options"]["stride"] == 64
     assert summary["tiles"][0]["products"] == {
         "detections": f"{L2A_NEW}/detections.geojson",
+        "geopackage": f"{L2A_NEW}/detections.gpkg",
+        "item": f"{L2A_NEW}/item.json",
         "quicklook": f"{L2A_NEW}/quicklook.png",
         "scores": f"{L2A_NEW}/scores.tif",
     }
@@ -142,4 +149,4 @@ def test_the_same_file_twice_is_one_tile_and_one_name_twice_two(bundle, good, tm
     ran = invoke(main, bundle, good, good / f"{L2A_NEW}.tif", other, "-o", tmp_path / "out", "--json")
     ids = [tile["id"] for tile in json.loads(ran.out)["tiles"]]
     assert ran.code == 0 and ids == [f"in_{L2A_NEW}", f"elsewhere_{L2A_NEW}"]
-    assert {path.split("/")[0] for path in files(tmp_path / "out")} == {*ids, "summary.json"}
+    assert {path.split("/")[0] for path in files(tmp_path / "out")} == {*ids, *OF_THE_RUN}

@@ -101,14 +101,20 @@ def test_a_bad_tile_fails_alone(bundle, good, tmp_path, what):
     (failed,) = [tile for tile in summary["tiles"] if tile["status"] == "failed"]
     assert failed["id"] in (BAD, "bad") and re.search(says, failed["error"]) and not failed["products"]
     assert summary["totals"]["done"] == 2
-    assert {name.split("/")[0] for name in files(tmp_path / "out")} == {L2A_NEW, f"zz_{L2A_NEW}", "summary.json"}
+    assert {name.split("/")[0] for name in files(tmp_path / "out")} == {
+        L2A_NEW,
+        f"zz_{L2A_NEW}",
+        "summary.json",
+        "index.html",
+        "collection.json",
+    }
 
 
 def test_a_bad_tile_alone_is_also_exit_code_1(bundle, tmp_path):
     write_tiff(tmp_path / "in" / f"{L2A_NEW}.tif", optical(10, 10), NAMES)
     ran = invoke(main, bundle, tmp_path / "in", "-o", tmp_path / "out")
     assert ran.code == 1 and "0 of 1 tiles done, 1 failed" in ran.out
-    assert list(files(tmp_path / "out")) == ["summary.json"]
+    assert set(files(tmp_path / "out")) == {"summary.json", "index.html"}
 
 
 @pytest.mark.parametrize("made", ["empty", "text"])

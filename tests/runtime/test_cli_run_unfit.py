@@ -44,7 +44,7 @@ UNFIT = {
     "changed byte": (changed_byte, "forests/optical-xgboost.forest was changed since export: SHA-256 is"),
     "missing file": (lambda folder: (folder / "golden.npz").unlink(), "golden.npz is missing; copy the bundle again"),
     "path outside": (path_outside, "lists '../secret', a path that leaves the bundle; do not trust it"),
-    "unknown schema": (manifest_with(schema_version=2), "schema version is 2, this lsd-edge reads 1; install"),
+    "unknown schema": (manifest_with(schema_version=3), "schema version is 3, this lsd-edge reads 2; install"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is not JSON"),
     "unknown key": (manifest_with(tresholds=[]), "unknown key 'tresholds'"),
@@ -105,8 +105,8 @@ def test_what_was_done_before_the_disk_was_full_stays(bundle, good, tmp_path):
     """The second tile has a picture too large for the limit, the first one has not."""
     constant = np.full((4, 80, 96), 1500, np.uint16)
     write_tiff(good / f"{L2A_NEW}.tif", constant, NAMES)
-    write_tiff(good / f"zz_{L2A_NEW}.tif", optical(512, 512), NAMES)
-    limit = f"import resource; resource.setrlimit({resource.RLIMIT_FSIZE}, (60_000, 60_000))"
+    write_tiff(good / f"zz_{L2A_NEW}.tif", optical(1024, 1024), NAMES)
+    limit = f"import resource; resource.setrlimit({resource.RLIMIT_FSIZE}, (400_000, 400_000))"
     ran = ended(start("lsd-run", bundle, good, "-o", tmp_path / "out", before=limit))
     assert ran.code == 2 and "File too large" in ran.error
     assert {name.split("/")[0] for name in files(tmp_path / "out")} == {L2A_NEW, "summary.json"}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
-from lsd.runtime import ground
-from lsd.runtime.ground import disjoint, ground_m2, overlap_area, quad_area
+from lsd.runtime.merging import ground
+from lsd.runtime.merging.ground import disjoint, ground_m2, overlap_area, quad_area
 
 UTM = CRS.from_epsg(32633)
 sides = st.integers(1, 40)

@@ -11,11 +11,19 @@ from lsd.runtime.ingest.sentinel2 import offset, refuse_level_1c
 
 BRIGHT = np.full((3, 4000), 1500.0)
 DARK = np.concatenate([np.full((3, 3900), 1500.0), np.full((3, 100), 300.0)], axis=1)
+NEGATIVE = np.concatenate([np.full((3, 3900), 1500.0), np.full((3, 100), -300.0)], axis=1)
 UNDECLARED = (1.0, 0.0)
+UNKNOWN = L2A_NEW.replace("N0400", "N9999")
+REMOVED = {"earthsearch:boa_offset_applied": True}
+NEW_STAC = {"s2:processing_baseline": "05.09"}
 
 
-def decide(names=(), metadata=None, scaling=UNDECLARED, visible=BRIGHT, declared="auto"):
-    return offset("the product", names, metadata or {}, scaling, visible, declared)[0]
+def decide(names=(), metadata=None, scaling=UNDECLARED, visible=BRIGHT, declared="auto", stated_unit=None):
+    return offset("the product", names, metadata or {}, scaling, visible, declared, stated_unit)[0]
+
+
+def raster(scale, add):
+    return {"stac:raster": {"red": {"scale": scale, "offset": add, "nodata": 0}, "scl": {"nodata": 0}}}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +49,47 @@ def decide(names=(), metadata=None, scaling=UNDECLARED, visible=BRIGHT, declared
         ({"declared": "absent"}, "add_1000"),
         # a provider removed the offset and kept ESA's name: the data back the declaration
         ({"names": [L2A_NEW], "visible": DARK, "declared": "absent"}, "add_1000"),
+        # MTD_MSIL2A.xml
+        ({"metadata": {"BOA_ADD_OFFSET": -1000.0}}, "none"),
+        ({"metadata": {"BOA_ADD_OFFSET": "-1000"}}, "none"),
+        ({"metadata": {"BOA_ADD_OFFSET": [-1000, -1000]}}, "none"),
+        ({"metadata": {"BOA_ADD_OFFSET": 0}}, "add_1000"),
+        ({"metadata": {"BOA_ADD_OFFSET": -1000.0, "PROCESSING_BASELINE": "04.00"}, "names": [L2A_NEW]}, "none"),
+        # STAC
+        ({"metadata": NEW_STAC}, "none"),
+        ({"metadata": {"s2:processing_baseline": "02.14"}}, "add_1000"),
+        ({"metadata": {"s2:processing_baseline": 5.09}}, "none"),
+        ({"metadata": {**NEW_STAC, "earthsearch:boa_offset_applied": False}}, "none"),
+        ({"names": [L2A_NEW], "metadata": {"earthsearch:boa_offset_applied": False}}, "none"),
+        ({"metadata": raster(1e-4, -0.1)}, "none"),
+        ({"metadata": raster(0.0001, 0)}, "add_1000"),
+        ({"metadata": {**raster(1e-4, None), **NEW_STAC}}, "none"),
+        ({"metadata": {**raster("1e-4", {}), **NEW_STAC}}, "none"),
+        ({"metadata": {**raster(2e-5, -0.1), **NEW_STAC}}, "none"),  # of another product: tells nothing
+        ({"metadata": {"stac:collection": "sentinel-2-l2a-harmonized"}}, "add_1000"),
+        ({"metadata": {"stac:id": "COPERNICUS/S2_SR_HARMONIZED/20220706T085611"}}, "add_1000"),
+        ({"names": ["S2_SR_HARMONIZED_20220706T085611_T33NZA"]}, "add_1000"),
+        ({"metadata": REMOVED, "visible": BRIGHT - 600}, "add_1000"),
+        ({"metadata": REMOVED, "declared": "absent"}, "add_1000"),
+        ({"metadata": {**REMOVED, "s2:processing_baseline": "02.14"}}, "add_1000"),  # bright, and the baseline agrees
+        # evidence that disagrees is settled by the data, else by the user
+        ({"metadata": {**REMOVED, **NEW_STAC}, "visible": DARK}, "add_1000"),
+        ({"metadata": {**REMOVED, **NEW_STAC}, "declared": "absent"}, "add_1000"),
+        ({"metadata": {**REMOVED, **NEW_STAC}, "declared": "present"}, "none"),
+        ({"names": [L2A_NEW], "metadata": {"BOA_ADD_OFFSET": 0}, "visible": DARK}, "add_1000"),
+        ({"names": [L2A_NEW], "scaling": (1e-4, 0.0), "visible": DARK}, "add_1000"),
+        # an unknown baseline leaves it to the user
+        ({"names": [UNKNOWN], "declared": "present"}, "none"),
+        ({"names": [UNKNOWN], "declared": "absent"}, "add_1000"),
+        ({"names": [UNKNOWN], "metadata": {"BOA_ADD_OFFSET": -1000}, "declared": "present"}, "none"),
+        # reflectance
+        ({"visible": BRIGHT / 10_000, "declared": "reflectance"}, "reflectance_to_dn"),
+        ({"visible": BRIGHT / 10_000, "stated_unit": "Reflectance"}, "reflectance_to_dn"),
+        ({"visible": np.zeros((3, 10)), "declared": "reflectance"}, "reflectance_to_dn"),
+        ({"stated_unit": "reflectance", "names": [L2A_NEW]}, "none"),  # says what DN are about, not that they are 0..1
+        # harmonised as signed integers
+        ({"visible": NEGATIVE}, "add_1000"),
+        ({"metadata": {**REMOVED, **NEW_STAC}, "visible": NEGATIVE}, "add_1000"),
     ],
 )
 def test_evidence_decides(evidence, conversion):
@@ -58,6 +107,27 @@ def test_evidence_decides(evidence, conversion):
         ({"names": [L2A_OLD], "declared": "present"}, UsageError, "processing baseline 02.14"),
         ({"names": [L2A_NEW], "declared": "absent"}, UsageError, "processing baseline 04.00"),
         ({"visible": BRIGHT / 10000}, UnprovenUnitError, "reflectance x 10,000 + 1,000"),
+        ({"visible": BRIGHT / 10000, "names": [L2A_NEW]}, UnprovenUnitError, "--s2-offset reflectance"),
+        ({"declared": "reflectance"}, UsageError, "99th percentile 1500, not 0..1"),
+        ({"names": [UNKNOWN]}, UnprovenUnitError, f"processing baseline 99.99 in name {UNKNOWN} is no baseline"),
+        ({"names": [UNKNOWN], "visible": DARK}, UnprovenUnitError, "is no baseline that is known"),
+        ({"metadata": {"PROCESSING_BASELINE": "99.99"}}, UnprovenUnitError, "99.99 in metadata PROCESSING_BASELINE"),
+        ({"metadata": {"s2:processing_baseline": "latest"}}, UnprovenUnitError, "baseline 'latest' in metadata s2:"),
+        ({"metadata": {"BOA_ADD_OFFSET": -500}}, UnprovenUnitError, "BOA_ADD_OFFSET is -500, expected -1000 or 0"),
+        ({"metadata": {"BOA_ADD_OFFSET": [-1000, 0]}}, UnprovenUnitError, "BOA_ADD_OFFSET is [-1000, 0], expected"),
+        ({"metadata": {"BOA_ADD_OFFSET": "none"}}, UnprovenUnitError, "BOA_ADD_OFFSET is 'none', expected"),
+        ({"names": [L2A_OLD], "metadata": {"BOA_ADD_OFFSET": -1000}}, UnprovenUnitError, "sources disagree"),
+        ({"metadata": {**REMOVED, **NEW_STAC}}, UnprovenUnitError, "earthsearch:boa_offset_applied is true"),
+        ({"metadata": {**REMOVED, **NEW_STAC}}, UnprovenUnitError, "processing baseline 05.09 in metadata s2:"),
+        ({"metadata": REMOVED}, UnprovenUnitError, "that flag errs on some items: say --s2-offset present"),
+        ({"metadata": {**NEW_STAC, **raster(1e-4, 0)}}, UnprovenUnitError, "the STAC item's asset red declares"),
+        ({"names": ["S2_HARMONISED"], "metadata": NEW_STAC}, UnprovenUnitError, "sources disagree"),
+        ({"metadata": {**REMOVED, **NEW_STAC}, "visible": DARK, "declared": "present"}, UsageError, "contradicts the"),
+        ({"names": [UNKNOWN], "metadata": {"BOA_ADD_OFFSET": 0}, "declared": "present"}, UsageError, "BOA_ADD_OFFSET"),
+        # neither DN nor reflectance: a picture of 8 bits, percent
+        ({"visible": BRIGHT / 10}, UnprovenUnitError, "values up to 150 (99th percentile of the visible), neither DN"),
+        ({"visible": BRIGHT / 10, "names": [L2A_OLD]}, UnprovenUnitError, "a picture of 8 bits, or percent"),
+        ({"visible": BRIGHT / 100, "declared": "absent"}, UnprovenUnitError, "values up to 15 "),
     ],
 )
 def test_what_is_not_proved_or_contradicts_is_refused(evidence, error, says):
@@ -88,3 +158,29 @@ def test_level_1c_is_refused_but_not_for_the_source_of_a_level_2a_patch():
     with pytest.raises(TileError, match="B10"):
         refuse_level_1c("x", ["x"], {}, ["B09", "B10"])
     refuse_level_1c("x", [L2A_OLD], {"tile_source": L2A_OLD.replace("L2A", "L1C")}, ["B09"])
+
+
+def test_decisions_say_what_is_done_and_why():
+    def decision(**evidence):
+        arguments = {"names": [], "metadata": {}, "scaling": UNDECLARED, "visible": BRIGHT, **evidence}
+        return offset("the product", **arguments)[1]
+
+    kept = decision(metadata={"BOA_ADD_OFFSET": -1000.0, "PROCESSING_BASELINE": "04.00"})
+    assert (kept.choice, kept.reason) == ("DN kept: they hold the offset of 1,000", "metadata BOA_ADD_OFFSET -1000.0")
+    settled = decision(metadata={**REMOVED, **NEW_STAC}, visible=NEGATIVE)
+    assert settled.choice == "1,000 added to every DN but 0"
+    assert settled.reason.startswith("sources disagree (processing baseline 05.09") and "DN below 500" in settled.reason
+    scaled = decision(visible=BRIGHT / 10_000, stated_unit="reflectance")
+    assert scaled.choice == "reflectance x 10,000 + 1,000" and scaled.reason.startswith("the file declares its unit")
+
+
+def test_a_nodata_value_that_nobody_declared_is_no_dark_pixel():
+    holes = BRIGHT.copy()
+    holes[:, :100] = -9999
+    with pytest.raises(UnprovenUnitError):
+        decide(visible=holes)
+    assert decide(names=[L2A_NEW], visible=holes) == "none"
+
+
+def test_names_may_be_read_once_only():
+    assert decide(names=iter([L2A_OLD]), metadata=REMOVED) == "add_1000"

@@ -18,11 +18,11 @@ from scored_folders import counted_px, named_tile, only_in_second_m2, painted, r
 from scored_tiles import answer, make_scores
 from tiles import truncate
 
-from lsd.runtime import mosaic
 from lsd.runtime.errors import SourceError, UsageError
-from lsd.runtime.merge import merge_tiles
-from lsd.runtime.mosaic import mosaic_of
-from lsd.runtime.scored_tile import read_scored_tile
+from lsd.runtime.merging import mosaic
+from lsd.runtime.merging.merge import merge_tiles
+from lsd.runtime.merging.mosaic import mosaic_of
+from lsd.runtime.merging.scored_tile import read_scored_tile
 from lsd.runtime.scores import LIKELY, LOOK, NO_SLIDE, NOT_SCORED, NOTHING_SEEN, POSSIBLE, SLIDE
 from lsd.runtime.sinks.merged import MERGED_PRODUCTS, summary_json, write_merged
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lsd.runtime.bands import BAND_NAMES, of_modality
+from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.bundle import open_bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.cli.run import main
 from lsd.runtime.parity import check_golden, require
+from lsd.train.groups import CONFIGURATIONS, bands_of_groups, name_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 REFERENCE = PROJECT / "bundles" / "reference"
@@ -32,11 +34,13 @@ def test_it_gives_its_reference_results_here(bundle):
 def test_what_it_holds(bundle):
     manifest = bundle.manifest
     assert [(c.name, c.bands) for c in manifest.configurations] == [
-        ("all", BAND_NAMES),
-        ("optical", of_modality("optical")),
+        (name_of(bands), bands_of_groups(bands)) for bands in CONFIGURATIONS
     ]
+    f1 = [c.metrics["nested"]["all"]["f1"]["value"] for c in manifest.configurations]
+    assert all(after < before + 0.01 for before, after in pairwise(f1))  # the better one answers first
+    assert all(0 < c.look_threshold < c.threshold < 1 for c in manifest.configurations)
     assert not manifest.synthetic
-    assert sum(record.size_bytes for record in manifest.files.values()) < 4_000_000
+    assert sum(record.size_bytes for record in manifest.files.values()) < 17_000_000
 
 
 def test_its_card_says_what_must_be_said(bundle):
@@ -47,13 +51,15 @@ def test_its_card_says_what_must_be_said(bundle):
     assert f"{f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})" in card
 
 
-def test_real_tiles_without_known_slides_are_scored_by_the_optical_forests_and_not_called(shared_data, tmp_path):
+def test_real_tiles_without_known_slides_are_scored_with_their_one_orbit_and_not_called(shared_data, tmp_path):
     done = CliRunner().invoke(
         main, [str(REFERENCE), str(shared_data / "bigearthnet-pairs"), "-o", str(tmp_path / "out"), "--json"]
     )
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert [tile["configurations"] for tile in summary["tiles"]] == [{"optical": 4}] * 5 + [{}]  # the last one is snow
+    assert [tile["configurations"] for tile in summary["tiles"]] == [{"optical+asc_post": 4}] + [
+        {"optical+desc_post": 4}
+    ] * 4 + [{}]  # the last one is snow
     assert summary["tiles"][5]["counts"]["looks_like_cloud"] == 4
     assert summary["totals"]["slide"] == 0
 
@@ -73,4 +79,4 @@ def test_the_real_training_patch_without_a_slide_is_not_called(bundle, shared_da
     for configuration in bundle.manifest.configurations:
         features = chain.features(configuration, pixels, BAND_NAMES)
         margins = {member: chain.forests[member].margins(rows) for member, rows in features.items()}
-        assert chain.probabilities(configuration, margins)[0] < configuration.threshold
+        assert chain.probabilities(configuration, margins)[0] < configuration.threshold, configuration.name

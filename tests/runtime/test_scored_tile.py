@@ -10,7 +10,7 @@ import rasterio
 from scored_folders import named_tile, random_scores, region, write_scored
 
 from lsd.runtime.errors import TileError
-from lsd.runtime.scored_tile import class_of, read_scored_tile
+from lsd.runtime.merging.scored_tile import class_of, read_scored_tile
 
 
 @pytest.mark.parametrize("stride_px", [64, 37, 9])

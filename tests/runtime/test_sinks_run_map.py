@@ -13,9 +13,9 @@ from run_results import put, write_result
 from scored_tiles import make_scores, make_tile
 
 from lsd.runtime.scores import NOT_OBSERVED, NOT_SCORED, NOTHING_SEEN, SLIDE
-from lsd.runtime.sinks.class_grid import ClassGrid, read_class_grid
-from lsd.runtime.sinks.map_frame import LEFT, RIGHT, TOP, WIDTH, Frame, frame_of, groups_of, label
-from lsd.runtime.sinks.run_map import MapTile, maps_of
+from lsd.runtime.sinks.page.class_grid import ClassGrid, read_class_grid
+from lsd.runtime.sinks.page.map_frame import LEFT, RIGHT, TOP, WIDTH, Frame, frame_of, groups_of, label
+from lsd.runtime.sinks.page.run_map import MapTile, maps_of
 from lsd.runtime.tiles import Tile, outline_deg
 
 

@@ -19,9 +19,9 @@ from scored_tiles import make_scores, make_tile
 
 from lsd.runtime.errors import TileError
 from lsd.runtime.scores import LOOK, NOT_SCORED, SLIDE
-from lsd.runtime.sinks.map_frame import WIDTH, frame_of
+from lsd.runtime.sinks.page.map_frame import WIDTH, frame_of
+from lsd.runtime.sinks.page.run_page import run_page, write_run_page
 from lsd.runtime.sinks.qgis_style import VERMILLION, YELLOW
-from lsd.runtime.sinks.run_page import run_page, write_run_page
 from lsd.runtime.sinks.summary import TileResult, failed_result
 from lsd.runtime.tiles import Decision
 

@@ -66,7 +66,7 @@ def test_stack_with_named_bands(tmp_path):
     }
     assert (tile.grid.width_px, tile.grid.height_px, tile.grid.transform) == (96, 80, ORIGIN)
     assert any("SCL" in decision.choice for decision in tile.decisions)
-    assert tile.warnings == ("no cloud layer read: clouds are not masked",)
+    assert tile.clouds is not None and tile.clouds.kind == "scl" and tile.warnings == ()
 
 
 def test_folder_of_bands_and_folder_above(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from lsd.runtime.inspection import inspected
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.reader import read_windows
 from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
@@ -32,7 +33,7 @@ def test_bigearthnet_pairs(shared_data):
         (window,) = read_windows(tile, PatchGrid(120, 120), rows_per_window=2)
         with rasterio.open(tile.bands["red"].path) as dataset:
             np.testing.assert_array_equal(window.pixels[0], dataset.read(1).astype(np.float32) + 1000)
-    snow = [tile.id for tile in found if len(tile.warnings) > 1]
+    snow = [tile.id for tile in map(inspected, found) if len(tile.warnings) > 1]
     assert snow == ["S2B_MSIL2A_20180204T94161_57_38"]
 
 
@@ -57,8 +58,11 @@ def test_ssl4eo_place(shared_data):
 def test_cloudy_scene_keeps_its_dn_and_is_flagged(shared_data):
     (tile,) = tiles(shared_data / "sentinel2-scene")
     assert {source.conversion for source in tile.bands.values()} == {"none"}
-    assert tile.warnings[0] == CLOUD
-    assert "look at the picture" in tile.warnings[1]
+    assert tile.warnings == () and tile.clouds is not None and tile.clouds.kind == "mask" and tile.clouds.trusted
+    seen = inspected(tile)
+    assert seen.clouds is not None and not seen.clouds.trusted
+    (warning,) = seen.warnings
+    assert "its cloud layer calls clear" in warning and "look at the picture" in warning
 
 
 def test_level_1c_chip_and_files_of_other_formats_are_refused(shared_data):

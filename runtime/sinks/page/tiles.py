@@ -15,9 +15,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 from lsd.runtime.scores import CLASS_TEXT, LIKELY, LOOK_CLASS, NOT_OBSERVED, NOTHING_SEEN, POSSIBLE
-from lsd.runtime.sinks.class_grid import ClassGrid
-from lsd.runtime.sinks.markup import Markup, element, join
-from lsd.runtime.sinks.page_text import km2, many, measured, name_of, percent, table, time_of
+from lsd.runtime.sinks.page.class_grid import ClassGrid
+from lsd.runtime.sinks.page.markup import Markup, element, join
+from lsd.runtime.sinks.page.text import km2, many, measured, name_of, percent, table, time_of
 from lsd.runtime.sinks.summary import TileResult
 
 CLASSES = (LIKELY, POSSIBLE, LOOK_CLASS, NOTHING_SEEN, NOT_OBSERVED)

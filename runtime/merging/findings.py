@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from lsd.runtime.bands import PATCH_GSD_M, PATCH_SIZE_PX
-from lsd.runtime.ground import MM_PER_M, corners_m, overlap_area, quad_area, transformed
-from lsd.runtime.scored_tile import ScoredTile, class_of
+from lsd.runtime.merging.ground import MM_PER_M, corners_m, overlap_area, quad_area, transformed
+from lsd.runtime.merging.scored_tile import ScoredTile, class_of
 from lsd.runtime.scores import LOOK_CLASS, NOTHING_SEEN, POSSIBLE
 
 # Findings of different tiles whose squares overlap by more than this share of the smaller one are the same finding.

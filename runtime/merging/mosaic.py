@@ -12,8 +12,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from lsd.runtime.bands import PATCH_GSD_M, PATCH_SIZE_PX
-from lsd.runtime.ground import MM_PER_M, transformed
-from lsd.runtime.scored_tile import ScoredTile, class_of
+from lsd.runtime.merging.ground import MM_PER_M, transformed
+from lsd.runtime.merging.scored_tile import ScoredTile, class_of
 from lsd.runtime.scores import LOOK_CLASS, NOTHING_SEEN, POSSIBLE
 
 # Tiles of Sentinel-2 lie 100 km apart, 10,000 px of 10 m: their grids of 64 px patches differ by multiples of 16 px.

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.scores import CLASS_TEXT, LIKELY, LOOK_CLASS, NOT_OBSERVED, POSSIBLE
-from lsd.runtime.sinks.class_grid import ClassGrid
-from lsd.runtime.sinks.map_frame import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Frame, frame_of, groups_of, label
-from lsd.runtime.sinks.markup import Markup, element, join
+from lsd.runtime.sinks.page.class_grid import ClassGrid
+from lsd.runtime.sinks.page.map_frame import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Frame, frame_of, groups_of, label
+from lsd.runtime.sinks.page.markup import Markup, element, join
 
 _MERGED_ABOVE = 3000  # patches of a class in a tile: up to here they are drawn one by one
 _HATCH_UNITS = 6

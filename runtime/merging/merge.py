@@ -13,11 +13,11 @@ import numpy as np
 from rasterio.crs import CRS
 
 from lsd.runtime.errors import SourceError, TileError, UsageError
-from lsd.runtime.findings import Finding, findings_of
-from lsd.runtime.ground import Boxes, corners_m, ground_m2, quad_area, transformed
 from lsd.runtime.ingest.raster import GDAL_ERRORS
-from lsd.runtime.mosaic import Mosaic, mosaic_of
-from lsd.runtime.scored_tile import DETECTIONS_NAME, SCORES_NAME, SHARED_TAGS, ScoredTile, read_scored_tile
+from lsd.runtime.merging.findings import Finding, findings_of
+from lsd.runtime.merging.ground import Boxes, corners_m, ground_m2, quad_area, transformed
+from lsd.runtime.merging.mosaic import Mosaic, mosaic_of
+from lsd.runtime.merging.scored_tile import DETECTIONS_NAME, SCORES_NAME, SHARED_TAGS, ScoredTile, read_scored_tile
 from lsd.runtime.scores import LIKELY, LOOK_CLASS, NOTHING_SEEN, POSSIBLE
 
 MERGED_NAME = "merged.json"  # its name marks a folder as the product of a merge, never as a tile

@@ -15,14 +15,14 @@ from rasterio.errors import RasterioError
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.manifest import Configuration
 from lsd.runtime.scores import LIKELY, POSSIBLE
-from lsd.runtime.sinks.class_grid import ClassGrid, read_class_grid
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.markup import Markup, element, join
-from lsd.runtime.sinks.page_style import STYLE
-from lsd.runtime.sinks.page_text import km2, many, measured, percent, table, time_of
-from lsd.runtime.sinks.page_tiles import PageTile, details, pictures, tiles_table
-from lsd.runtime.sinks.page_warnings import page_warnings
-from lsd.runtime.sinks.run_map import MapTile, hatch, maps_of
+from lsd.runtime.sinks.page.class_grid import ClassGrid, read_class_grid
+from lsd.runtime.sinks.page.markup import Markup, element, join
+from lsd.runtime.sinks.page.run_map import MapTile, hatch, maps_of
+from lsd.runtime.sinks.page.style import STYLE
+from lsd.runtime.sinks.page.text import km2, many, measured, percent, table, time_of
+from lsd.runtime.sinks.page.tiles import PageTile, details, pictures, tiles_table
+from lsd.runtime.sinks.page.warnings import page_warnings
 from lsd.runtime.sinks.summary import TileResult
 
 # Nothing may load or run, whatever a file name smuggles in.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT
-from lsd.runtime.sinks.markup import Markup, element, join
-from lsd.runtime.sinks.page_text import km2, many, name_of, percent
-from lsd.runtime.sinks.page_tiles import PageTile
+from lsd.runtime.sinks.page.markup import Markup, element, join
+from lsd.runtime.sinks.page.text import km2, many, name_of, percent
+from lsd.runtime.sinks.page.tiles import PageTile
 from lsd.runtime.sinks.records import SYNTHETIC_NOTE
 
 _LISTED = 12  # tiles named under a warning

@@ -16,8 +16,8 @@ from rasterio.windows import Window
 
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.errors import TileError
-from lsd.runtime.ground import MM_PER_M, Boxes
 from lsd.runtime.ingest.raster import open_raster, read_window
+from lsd.runtime.merging.ground import MM_PER_M, Boxes
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import LIKELY, NOT_OBSERVED, POSSIBLE
 from lsd.runtime.sinks.products import PRODUCTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lsd.runtime.sinks.markup import Markup, element, join
+from lsd.runtime.sinks.page.markup import Markup, element, join
 from lsd.runtime.sinks.summary import TileResult
 
 

@@ -1,0 +1,1 @@
+"""The tiles of an output folder as one result: overlapping ground counted once, one finding a place."""
