@@ -164,6 +164,7 @@ def main(
     such. Each tile gets a folder in the output: detections.gpkg and .geojson, scores.tif (one pixel a patch),
     quicklook.png, item.json (STAC). index.html shows the whole run, summary.json tells what was looked at, what was
     not, and why.
+
     GDAL decodes into a cache of 256 MB; the environment variable GDAL_CACHEMAX (in MB) changes that.
 
     Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine

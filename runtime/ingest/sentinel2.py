@@ -154,7 +154,7 @@ def _reflectance(
     """
     largest = float(np.percentile(dn, 99)) if dn.size else np.nan
     by_file = (stated_unit or "").strip().casefold() == "reflectance"
-    if declared == "reflectance" and not by_file and largest >= 2:
+    if declared == "reflectance" and largest >= 2:
         raise UsageError(
             f"--s2-offset reflectance contradicts the data of {product}: 99th percentile {largest:.4g}, not 0..1; "
             "leave the option out"
@@ -262,6 +262,8 @@ def _by_provider(
     declarations = [("the band", *scaling)]
     assets = metadata.get("stac:raster")
     for asset, facts in assets.items() if isinstance(assets, Mapping) else ():
+        if not isinstance(facts, Mapping):
+            continue
         scale, add = _number(facts.get("scale")), _number(facts.get("offset"))
         if scale is not None and add is not None:
             declarations.append((f"the STAC item's asset {asset}", scale, add))
@@ -275,7 +277,8 @@ def _by_provider(
 
 def _text(value: object) -> str:
     """Metadata as text; a baseline that was read as a number (5.09) as ESA writes it (05.09)."""
-    return f"{value:05.2f}" if isinstance(value, (int, float)) else str(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{value:05.2f}" if is_number else str(value)
 
 
 def _number(value: object) -> float | None:

@@ -70,7 +70,7 @@ def _of_zip(path: Path) -> Product:
                 if PurePosixPath(member).match(README_PATTERN):
                     with archive.open(member) as file:
                         granules += granules_in(file.read(README_BYTES).decode("utf-8", "replace"))
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except safe.ZIP_ERRORS as error:
         raise SourceError(f"{path} cannot be read as zip ({error}); is it complete? Fetch it again") from error
     tiffs = [
         member

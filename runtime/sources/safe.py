@@ -6,6 +6,7 @@ R10m and R20m with one JPEG 2000 a band. Products before baseline 02.07 begin fi
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -37,7 +38,7 @@ BAND_ID = {"B02": "1", "B03": "2", "B04": "3", "B08": "7"}  # band_id of BOA_ADD
 QUANTIFICATION = 10_000.0
 QUANTIFICATION_TAGS = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")  # the latter before baseline 02.07
 # What zipfile raises for an archive that is cut, damaged, encrypted or packed in an unknown way
-ZIP_ERRORS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+ZIP_ERRORS = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def is_safe(path: Path) -> bool:

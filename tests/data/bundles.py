@@ -20,7 +20,7 @@ from lsd.runtime.manifest import Configuration, Manifest, Member
 from lsd.runtime.npz import npz_bytes
 from lsd.runtime.scores import Scores
 
-CONFIGURATIONS = {"all": BAND_NAMES, "optical": of_modality("optical")}
+CONFIGURATIONS = {"all": BAND_NAMES, "optical": of_modality("optical"), "desc_post": ("desc_vv", "desc_vh")}
 
 
 def forest_over(wanted: FeatureSet, seed: int, accumulator: str) -> ForestTable:

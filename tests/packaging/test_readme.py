@@ -29,7 +29,7 @@ def test_readme_commands_run_as_written(tmp_path, monkeypatch):
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / "reference").symlink_to(PROJECT / "bundles" / "reference")
     bands = dict(zip(("B02", "B03", "B04", "B08"), (band[None] for band in optical()), strict=True))
-    for folder in ("tiles", "demo/tiles"):
+    for folder in ("tiles", "demo/tiles", "downloads"):
         write_band_folder(tmp_path / folder / "S2A_MSIL2A_20220706T085611_N0400_R007_T33NZA_20220706T153419", bands)
     ran = []
     for line in blocks():
@@ -42,3 +42,4 @@ def test_readme_commands_run_as_written(tmp_path, monkeypatch):
         ran.append(name)
     assert set(ran) == set(COMMANDS)
     assert (tmp_path / "products" / "summary.json").is_file()
+    assert (tmp_path / "event" / "merged" / "merged.json").is_file()

@@ -73,8 +73,8 @@ def test_opera_is_taken_only_if_forced_and_tells_its_track():
     found = facts(f"{OPERA}_VV", options=COARSE)
     assert told(found) == ("OPERA RTC-S1", "gamma0", "power", 30.0, False)
     assert (found.relative_orbit, iso(found.acquired)) == (11, "2024-04-03T01:23:45Z")
-    tags = {"ORBIT_PASS_DIRECTION": "ASCENDING", "TRACK_NUMBER": "11", "ABSOLUTE_ORBIT_NUMBER": "53258"}
-    assert facts(OPERA, options=COARSE, **tags).orbit == "ascending"
+    tags = {"ORBIT_PASS_DIRECTION": "DESCENDING", "TRACK_NUMBER": "11", "ABSOLUTE_ORBIT_NUMBER": "53258"}
+    assert facts(OPERA, options=COARSE, **tags).orbit == "descending"
     convention = "PROCESSING_INFORMATION_OUTPUT_BACKSCATTER_NORMALIZATION_CONVENTION"
     by_tags = facts("burst", options=COARSE, **{convention: "gamma0"}, **tags)
     assert (by_tags.product, by_tags.relative_orbit, by_tags.spacing_m) == ("OPERA RTC-S1", 11, 30.0)

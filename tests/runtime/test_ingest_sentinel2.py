@@ -184,3 +184,26 @@ def test_a_nodata_value_that_nobody_declared_is_no_dark_pixel():
 
 def test_names_may_be_read_once_only():
     assert decide(names=iter([L2A_OLD]), metadata=REMOVED) == "add_1000"
+
+
+@pytest.mark.parametrize("stated", [{"red": "x"}, {"red": {"scale": "x", "offset": None}}, [1]])
+def test_assets_described_by_something_else_say_nothing(stated):
+    with pytest.raises(UnprovenUnitError, match="nothing tells"):
+        offset("the product", [], {"stac:raster": stated}, UNDECLARED, BRIGHT)
+
+
+def test_a_small_sample_without_a_dark_pixel_does_not_contradict_the_flag():
+    removed = {"earthsearch:boa_offset_applied": True}
+    assert offset("the product", [], removed, UNDECLARED, BRIGHT[:, :300])[0] == "add_1000"
+    with pytest.raises(UnprovenUnitError, match="that flag errs"):
+        offset("the product", [], removed, UNDECLARED, BRIGHT[:, :400])
+
+
+@pytest.mark.parametrize("stated", [5.09, 4.0, "05.09"])
+def test_a_baseline_may_be_written_as_a_number(stated):
+    assert offset("the product", [], {"s2:processing_baseline": stated}, UNDECLARED, BRIGHT)[0] == "none"
+
+
+def test_reflectance_declared_by_user_and_file_over_dn_is_refused():
+    with pytest.raises(UsageError, match="reflectance contradicts the data"):
+        offset("the product", [L2A_NEW], {}, UNDECLARED, BRIGHT, "reflectance", stated_unit="reflectance")

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import pytest
 from tiles import S1_DESCENDING
 
-from lsd.runtime.errors import UsageError
+from lsd.runtime.errors import TileError, UsageError
 from lsd.runtime.ingest.times import acquired, iso
 from lsd.runtime.ingest.tracks import direction, relative_from_absolute, relative_orbit, unknown_direction
 
@@ -64,11 +64,12 @@ def test_metadata_tell_the_direction_and_contradict_a_declaration(key, stated):
         direction("x", {key: stated}, None, 0.0, "ascending")
 
 
-def test_a_declaration_against_the_sun_is_refused_and_metadata_against_it_are_noted():
+def test_a_declaration_or_metadata_against_the_sun_are_refused():
     with pytest.raises(UsageError, match=r"6\.0 h local solar time, which is descending"):
         direction("x", {}, DAWN, 0.0, "ascending")
-    found, decision = direction("x", {"sat:orbit_state": "ascending"}, DAWN, 0.0, None)
-    assert (found, "which is descending" in decision.reason) == ("ascending", True)
+    with pytest.raises(TileError, match=r"sat:orbit_state say ascending, but .*which is descending; correct"):
+        direction("x", {"sat:orbit_state": "ascending"}, DAWN, 0.0, None)
+    assert direction("x", {"sat:orbit_state": "ascending"}, DAWN, 60.0, None)[0] == "ascending"  # 10 h tell nothing
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,22 @@ def test_a_damaged_zip(tmp_path):
         product_from_safe(archive)
 
 
+def test_a_zip_damaged_where_it_is_packed_by_lzma(tmp_path):
+    path = writer.write_safe(tmp_path)
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as opened:
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                opened.write(file, file.relative_to(tmp_path).as_posix())
+        member = opened.getinfo(f"{path.name}/{METADATA}")
+    data = bytearray(archive.read_bytes())
+    first = member.header_offset + 30 + len(member.filename) + 12  # after the header of the LZMA stream
+    data[first : first + 64] = b"\xff" * 64
+    archive.write_bytes(data)
+    with pytest.raises(SourceError, match=r"MTD_MSIL2A\.xml cannot be read \(.*\); fetch the product again"):
+        product_from_safe(archive)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_cut_image(tmp_path, packed):
     path = writer.write_safe(tmp_path)
