@@ -40,6 +40,9 @@ from lsd.runtime.scores import (
 
 Backend = Literal["table", "compiled"]
 Array = NDArray[np.float64]
+# With a cloud layer that can be trusted, bright ground in a patch is ground; a patch that is mostly bright may still be
+# a cloud that the layer missed.
+LEAST_CLEAR_UNDER_LAYER = 0.5
 
 
 class Forest(Protocol):
@@ -112,7 +115,7 @@ class Chain:
         chosen = np.zeros(n, np.uint8)
         valid = np.zeros(n, np.float32)
         hazy = np.zeros(n, bool)  # an optical configuration saw nothing, through what looks like cloud
-        opaque = _clear_fraction(batch) < enough
+        opaque = _clear_fraction(batch) < (LEAST_CLEAR_UNDER_LAYER if batch.clouds_known else enough)
         possible = False
         for number, configuration in enumerate(self.manifest.configurations, start=1):
             if not set(configuration.bands) <= set(batch.bands):
@@ -154,11 +157,8 @@ def _compiled(bundle: Bundle, member: str) -> CompiledForest:
 
 
 def _clear_fraction(batch: PatchBatch) -> NDArray[np.float64]:
-    """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow.
-
-    1 without red and blue, and where a cloud layer that can be trusted has made the hazy pixels invalid already.
-    """
-    if batch.clouds_known or not {"red", "blue"} <= set(batch.bands):
+    """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow; 1 without red and blue."""
+    if not {"red", "blue"} <= set(batch.bands):
         return np.ones(len(batch))
     red, blue = (batch.pixels[:, batch.bands.index(band)] for band in ("red", "blue"))
     return 1.0 - np.asarray(is_hazy(red, blue).mean(axis=(1, 2)), np.float64)

@@ -43,16 +43,18 @@ class Layer:
     positions: tuple[int, ...]
     sources: tuple[BandSource, ...]
     datasets: tuple[DatasetReader, ...]
+    masks: tuple[DatasetReader | None, ...]
 
 
 def open_layers(channels: Sequence[BandSource], stack: ExitStack) -> list[Layer]:
     """Open every file once and group the channels by grid."""
-    datasets: dict[Path, DatasetReader] = {}
+    datasets: dict[Path | None, DatasetReader] = {}
     groups: dict[Grid, list[int]] = {}
     for position, channel in enumerate(channels):
         path = channel.path
-        if path not in datasets:
-            datasets[path] = stack.enter_context(open_raster(path))
+        for file in (path, channel.mask):
+            if file is not None and file not in datasets:
+                datasets[file] = stack.enter_context(open_raster(file))
         dataset = datasets[path]
         if dataset.crs is None or dataset.count < channel.index:
             raise TileError(f"{path} was changed while it was being read; run again when it is complete")
@@ -64,6 +66,7 @@ def open_layers(channels: Sequence[BandSource], stack: ExitStack) -> list[Layer]
             tuple(positions),
             tuple(channels[i] for i in positions),
             tuple(datasets[channels[i].path] for i in positions),
+            tuple(datasets.get(channels[i].mask) for i in positions),
         )
         for grid, positions in groups.items()
     ]
@@ -91,9 +94,11 @@ def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
     power and amplitude that are not positive.
     """
     pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
-    for i, (source, dataset) in enumerate(zip(layer.sources, layer.datasets, strict=True)):
+    for i, (source, dataset, mask) in enumerate(zip(layer.sources, layer.datasets, layer.masks, strict=True)):
         raw = read_window(dataset, [source.index], window)[0]
         pixels[i] = np.where(is_valid(raw, source.nodata), raw, np.nan)
+        if mask is not None:
+            pixels[i][read_window(mask, [1], window)[0] != 0] = np.nan
     optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
     if optical:
         light = pixels[optical]

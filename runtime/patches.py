@@ -63,7 +63,7 @@ class PatchBatch:
     rows, columns: int (n,), cell of each patch in the tile's `PatchGrid`.
     cloud, out_of_range: float32 (n,) in 0..1, share of pixels that a cloud layer marks, and that hold a value outside
     the plausible range of a band; both are NaN in `pixels`. None: nothing is.
-    clouds_known: a cloud layer that can be trusted was read, so the haze test is not needed.
+    clouds_known: a cloud layer that can be trusted was read, so the haze test is a milder one.
     """
 
     pixels: NDArray[np.float32]

@@ -42,6 +42,38 @@ class Window:
     clouds_known: bool
 
 
+class _Channels:
+    """What is stored behind the bands of a tile, each read once: a scene gives its level and a part of a difference."""
+
+    def __init__(self, bands: Sequence[BandSource]) -> None:
+        self.sources: list[BandSource] = []
+        places: dict[tuple[object, ...], int] = {}
+        self._of_band: list[list[int]] = []  # after the event, then before it
+        for band in bands:
+            mine = []
+            for source in (band, *band.pre):
+                key = (source.path, source.index, source.nodata, source.conversion, source.mask, source.is_level)
+                if key not in places:
+                    places[key] = len(self.sources)
+                    self.sources.append(source)
+                mine.append(places[key])
+            self._of_band.append(mine)
+
+    def bands(self, stored: Pixels) -> Pixels:
+        """float32 (band, y, x): a channel as it is, or its level minus the level of the mean power before, in dB.
+
+        A pixel of a difference is valid where the scene after the event and every scene before it are.
+        """
+        pixels = np.empty((len(self._of_band), *stored.shape[1:]), np.float32)
+        for i, (after, *earlier) in enumerate(self._of_band):
+            pixels[i] = stored[after]
+            if earlier:
+                before = stored[earlier].astype(np.float64)
+                level = before[0] if len(before) == 1 else 10.0 * np.log10((10.0 ** (before / 10.0)).mean(axis=0))
+                pixels[i] = (stored[after].astype(np.float64) - level).astype(np.float32)
+        return pixels
+
+
 class TileReader:
     """Context manager over the open files of a tile. Not thread-safe.
 
@@ -57,10 +89,10 @@ class TileReader:
 
     def __enter__(self) -> TileReader:
         tile = self.tile
-        channels = [channel for name in self.bands for channel in (tile.bands[name], *tile.bands[name].pre)]
-        self._channels = len(channels)
+        channels = _Channels([tile.bands[name] for name in self.bands])
+        self._channels = channels
         try:
-            self._layers = open_layers(channels, self._stack)
+            self._layers = open_layers(channels.sources, self._stack)
             self._clouds = self._stack.enter_context(CloudReader(tile.clouds, tile.grid)) if tile.clouds else None
         except BaseException:
             self._stack.close()
@@ -80,10 +112,10 @@ class TileReader:
         Raises:
             TileError: a file cannot be read.
         """
-        stored = np.empty((self._channels, height, width), np.float32)
+        stored = np.empty((len(self._channels.sources), height, width), np.float32)
         for layer in self._layers:
             stored[list(layer.positions)] = read_layer(layer, self.tile.grid, y, x, height, width)
-        pixels = _differenced(stored, [self.tile.bands[name] for name in self.bands])
+        pixels = self._channels.bands(stored)
         out_of_range = _mask_implausible(pixels, self.bands)
         cloud = self._clouds.invalid(y, x, height, width) if self._clouds else None
         if cloud is not None and self._optical:
@@ -137,25 +169,6 @@ def patch_batches(window: Window, grid: PatchGrid, batch_size: int) -> Iterator[
                 cloud[i] = window.cloud[place].mean()
         rows, columns = np.array(part, np.intp).T
         yield PatchBatch(pixels, window.bands, rows, columns, cloud, wild, window.clouds_known)
-
-
-def _differenced(read: Pixels, sources: Sequence[BandSource]) -> Pixels:
-    """float32 (band, y, x) of channels in the order source, its `pre`, ...: level minus level of the mean power, in dB.
-
-    A pixel is valid where the scene after the event and every scene before it are.
-    """
-    if not any(source.pre for source in sources):
-        return read
-    pixels = np.empty((len(sources), *read.shape[1:]), np.float32)
-    first = 0
-    for i, source in enumerate(sources):
-        before = read[first + 1 : first + 1 + len(source.pre)].astype(np.float64)
-        pixels[i] = read[first]
-        if len(before):
-            level = before[0] if len(before) == 1 else 10.0 * np.log10((10.0 ** (before / 10.0)).mean(axis=0))
-            pixels[i] = (read[first].astype(np.float64) - level).astype(np.float32)
-        first += 1 + len(before)
-    return pixels
 
 
 def _mask_implausible(pixels: Pixels, names: Sequence[str]) -> NDArray[np.bool_]:

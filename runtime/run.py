@@ -95,8 +95,9 @@ def _bounded_cache() -> rasterio.Env:
 def _refuse_to_replace_input(tile: Tile, folder: Path) -> None:
     """Raise OutputError if the tile's own files lie where its products go: --overwrite would delete them."""
     place = folder.resolve()
-    for source in tile.bands.values():
-        file = on_disk(source.path)
+    sources = [one for band in tile.bands.values() for one in (band, *band.pre)]
+    for path in [source.path for source in sources] + ([tile.clouds.path] if tile.clouds else []):
+        file = on_disk(path)
         if file is not None and place in file.resolve().parents:
             raise OutputError(f"{folder} holds the input of this tile; choose another folder with -o")
 

@@ -71,7 +71,8 @@ class BandSource:
 
     nodata: declared nodata value of the file, None if it declares none. NaN is never valid; for radar 0 is not either.
     pre: for a difference band made of scenes, the levels of the same channel before the event (`desc_vv` for
-    `desc_dvv`); the band is then this source's level minus the level of their mean power, in dB.
+    `desc_dvv`); the band is then this source's level minus the level of their mean power, in dB. mask: file of the same
+    grid whose pixels other than 0 are not valid (layover and shadow of OPERA).
     """
 
     band: str
@@ -80,6 +81,7 @@ class BandSource:
     nodata: float | None
     conversion: Conversion = "none"
     pre: tuple[BandSource, ...] = ()
+    mask: Path | None = None
 
     @property
     def is_level(self) -> bool:

@@ -36,9 +36,10 @@ WEB_OPTIONS = {
     "GDAL_HTTP_RETRY_DELAY": 1,  # seconds
 }
 
-# A sample reads at most 64 windows of 32 x 32 px, spread evenly: one pixel in a thousand is still 65 pixels.
-SAMPLE_WINDOWS = 8
-SAMPLE_SIZE_PX = 32
+# A sample reads at most 64 windows of 32 x 32 px, spread evenly: one pixel in a thousand is still 65 pixels. JPEG 2000
+# decodes a whole block (1,024 px in Sentinel-2 products) for each window: as many pixels come from 16 windows.
+SAMPLE_WINDOWS, SAMPLE_SIZE_PX = 8, 32
+JPEG2000_WINDOWS, JPEG2000_SIZE_PX = 4, 64
 OVERVIEW_SIZE_PX = 1024  # second try where the windows hold no valid pixel: every n-th pixel of the whole band
 
 
@@ -123,10 +124,12 @@ def sample(dataset: DatasetReader, indexes: Sequence[int]) -> NDArray[np.float64
     Raises:
         TileError: the file cannot be read.
     """
+    is_jpeg2000 = dataset.driver == "JP2OpenJPEG"
+    count, size_px = (JPEG2000_WINDOWS, JPEG2000_SIZE_PX) if is_jpeg2000 else (SAMPLE_WINDOWS, SAMPLE_SIZE_PX)
     windows = [
-        Window(x, y, min(SAMPLE_SIZE_PX, dataset.width - x), min(SAMPLE_SIZE_PX, dataset.height - y))
-        for y in _starts(dataset.height)
-        for x in _starts(dataset.width)
+        Window(x, y, min(size_px, dataset.width - x), min(size_px, dataset.height - y))
+        for y in _starts(dataset.height, count, size_px)
+        for x in _starts(dataset.width, count, size_px)
     ]
     pixels = np.concatenate([_valid(dataset, indexes, window) for window in windows], axis=1)
     if not (np.nan_to_num(pixels) != 0).any():
@@ -136,11 +139,11 @@ def sample(dataset: DatasetReader, indexes: Sequence[int]) -> NDArray[np.float64
     return pixels
 
 
-def _starts(size_px: int) -> list[int]:
-    """Where the sample windows begin along one axis; side by side where the raster is small enough to be read whole."""
-    if size_px <= SAMPLE_WINDOWS * SAMPLE_SIZE_PX:
-        return list(range(0, size_px, SAMPLE_SIZE_PX))
-    return [int(start) for start in np.linspace(0, size_px - SAMPLE_SIZE_PX, SAMPLE_WINDOWS)]
+def _starts(length_px: int, windows: int, size_px: int) -> list[int]:
+    """Where sample windows begin along one axis; side by side where the raster is small enough to be read whole."""
+    if length_px <= windows * size_px:
+        return list(range(0, length_px, size_px))
+    return [int(start) for start in np.linspace(0, length_px - size_px, windows)]
 
 
 def _valid(dataset: DatasetReader, indexes: Sequence[int], window: Window, **options: Any) -> NDArray[np.float64]:

@@ -132,7 +132,7 @@ def _one(path: Path, make: Callable[[], Candidate]) -> Iterator[Candidate | Tile
     try:
         yield make()
     except LsdError as error:
-        yield TileFailure(path.stem, error)
+        yield TileFailure(path.stem.removesuffix(".tile"), error)
 
 
 def _listed(path: Path, options: SourceOptions) -> Iterator[Candidate | TileFailure]:

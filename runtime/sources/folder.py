@@ -18,9 +18,12 @@ _GRANULE = re.compile(r"S1[A-D]_IW_(?:SLC_|GRD[HMF])_\d[SA](?:SH|SV|DH|DV)_\d{8}
 # What comes with the backscatter: HyP3 RTC product guide (elevation, angles, layover and shadow, area, browse picture),
 # OPERA RTC-S1 product specification (mask). `mask` only there: elsewhere it may be a cloud mask of unknown meaning.
 _SIDE_FILE = re.compile(
-    r"_(dem|inc_map|inc_map_ell|ls_map|rgb|area|water_mask)$|^OPERA_L2_RTC-S1.*_(mask|number_of_looks|incidence_angle)$",
+    r"_(dem|inc_map|inc_map_ell|ls_map|rgb|area|water_mask)$|^OPERA_L2_RTC-S1.*_(number_of_looks|incidence_angle)$",
     re.IGNORECASE,
 )
+# OPERA RTC-S1 product specification: 0 is valid, 1 to 3 shadow and layover, 255 no data
+_MASK = re.compile(r"^OPERA_L2_RTC-S1.*_mask$", re.IGNORECASE)
+MASK_KEY = "opera:mask"
 
 
 def tiffs_in(folder: Path) -> list[Path]:
@@ -34,7 +37,8 @@ def tiffs_in(folder: Path) -> list[Path]:
 
 def is_side_file(path: Path) -> bool:
     """True for a known companion of radar backscatter (`..._dem.tif`, `..._ls_map.tif`) that is no band."""
-    return band_name_of(path.stem) is None and _SIDE_FILE.search(path.stem) is not None
+    side = _SIDE_FILE.search(path.stem) or _MASK.search(path.stem)
+    return band_name_of(path.stem) is None and side is not None
 
 
 def metadata_of(folder: Path) -> dict[str, object]:
@@ -72,12 +76,17 @@ def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Pr
 def product_from_files(name: str, where: Path, paths: Iterable[Path], metadata: Mapping[str, Any]) -> Product:
     """A product of single-band files named by their band; names of side files go to its metadata as `skipped`.
 
+    OPERA's mask of layover and shadow goes there as `opera:mask`, with its path.
+
     Raises:
         BandError: a file's name ends in no known band, or a file holds more than one band.
         TileError: a file cannot be opened.
     """
     files, skipped = [], []
     for path in paths:
+        if _MASK.search(path.stem):
+            metadata = {**metadata, MASK_KEY: str(path)}
+            continue
         if is_side_file(path):
             skipped.append(path.name)
             continue

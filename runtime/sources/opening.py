@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
+from lsd.runtime.errors import TileError
 from lsd.runtime.ingest import sentinel2
 from lsd.runtime.ingest.raster import open_raster, sample
 from lsd.runtime.sources.alignment import grid_of
+from lsd.runtime.sources.folder import MASK_KEY
 from lsd.runtime.sources.product import BandFile, Product
 from lsd.runtime.tiles import BandSource, Conversion, Decision, Grid
 
@@ -40,7 +43,9 @@ class OpenFile:
     def source(self, band: str, conversion: Conversion, pre: tuple[BandSource, ...] = ()) -> BandSource:
         """What the reader needs to read it as `band`."""
         nodata = self.dataset.nodatavals[self.file.index - 1]
-        return BandSource(band, self.file.path, self.file.index, nodata, conversion, pre)
+        mask = self.product.metadata.get(MASK_KEY)
+        where = None if mask is None else Path(mask)
+        return BandSource(band, self.file.path, self.file.index, nodata, conversion, pre, where)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ def open_product(product: Product, stack: ExitStack) -> tuple[OpenProduct, list[
             datasets[key] = stack.enter_context(open_raster(file.path))
         dataset = datasets[key]
         opened.append(OpenFile(product, file, dataset, grid_of(dataset), sample(dataset, [file.index])[0]))
+    mask = product.metadata.get(MASK_KEY)
+    if mask is not None:
+        decisions.append(_checked_mask(product, Path(mask), opened))
     return (
         OpenProduct(
             product,
@@ -90,3 +98,16 @@ def open_product(product: Product, stack: ExitStack) -> tuple[OpenProduct, list[
         ),
         decisions,
     )
+
+
+def _checked_mask(product: Product, mask: Path, opened: list[OpenFile]) -> Decision:
+    """Raise TileError unless the mask lies on the grid of the bands."""
+    with open_raster(mask) as dataset:
+        grid = grid_of(dataset)
+    for file in opened:
+        if file.grid != grid:
+            raise TileError(
+                f"{mask} should lie on the grid of {file.file.path}, {file.grid.width_px} x {file.grid.height_px} px, "
+                f"is {grid.width_px} x {grid.height_px} px; fetch both again"
+            )
+    return Decision(product.name, f"masked by {mask.name}", "layover, shadow and no data are not valid")

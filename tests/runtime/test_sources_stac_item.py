@@ -202,13 +202,13 @@ def test_a_hyp3_folder_skips_its_side_files_and_finds_its_granule(tmp_path):
     assert product.metadata["text:granules"] == [GRANULE]
 
 
-def test_an_opera_folder_skips_its_mask_but_no_mask_of_others(tmp_path):
+def test_an_opera_folder_takes_its_mask_but_no_mask_of_others(tmp_path):
     name = "OPERA_L2_RTC-S1_T144-308029-IW1_20220708T050800Z_20220709T000000Z_S1A_30_v1.0"
     for band in ("VV", "VH", "mask"):
         write_tiff(tmp_path / name / f"{name}_{band}.tif", ONE)
     product = product_from_folder(tmp_path / name)
     assert [file.name for file in product.files] == ["VH", "VV"]
-    assert product.metadata["skipped"] == [f"{name}_mask.tif"]
+    assert product.metadata["opera:mask"] == str(tmp_path / name / f"{name}_mask.tif")
     write_tiff(tmp_path / "other" / "VV.tif", ONE)
     write_tiff(tmp_path / "other" / "x_mask.tif", ONE)
     with pytest.raises(BandError, match=r"x_mask\.tif: the file name ends in no known band"):
