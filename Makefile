@@ -74,9 +74,11 @@ reference: setup ## train bundles/reference again from the real feature table (L
 		-o bundles/reference --overwrite --licence "CC-BY-SA 4.0" \
 		--description "Forests for every combination of Sentinel-1 and Sentinel-2 bands that arrives, trained on real patches."
 
-measure: setup ## accuracy on the real table, our recipes beside the paper's settings (about an hour)
+measure: setup ## accuracy on the real table: recipes beside the paper's settings, every configuration (two hours)
 	$(VENV)/bin/python -m lsd.benchmarks.real_table --table $(TABLE) --network $(LSD_DATA)/zindi-landslide/network_oof.csv \
 		--cache runs/oof -o benchmarks/results/real_table.json --commit $$(git rev-parse --short HEAD)
+	$(VENV)/bin/python -m lsd.benchmarks.configurations --table $(TABLE) --cache runs/oof \
+		-o benchmarks/results/configurations.json --commit $$(git rev-parse --short HEAD)
 
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md

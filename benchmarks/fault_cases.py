@@ -28,9 +28,10 @@ from lsd.benchmarks.simulated_scenes import (
 from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX, Orbit, of_modality
 
 Bands = Mapping[str, Pixels]
-Expected = Literal["same", "corrected", "refused", "flagged", "other bands", "not scored", "undetectable"]
+Expected = Literal["same", "refused", "flagged", "other bands", "not scored", "undetectable"]
 BOTH: tuple[Orbit, ...] = ("descending", "ascending")
 OPPOSITE: dict[Orbit, Orbit] = {"descending": "ascending", "ascending": "descending"}
+ROLE = {False: "radar_pre", True: "radar_post"}
 OLD_NAME = L2A_NAME.replace("_N0400_", "_N0214_")
 CLEAR_SCL, CLOUD_SCL = 4, 9
 CLOUD_DN = 7000.0
@@ -49,12 +50,13 @@ def _pass(orbit: Orbit, after: bool) -> RadarPass:
 class Case:
     """One way in which a scene arrives. What is not stated is as it should be.
 
-    expected: what the ingest should do with it; `other bands`: forests of fewer bands answer. optical_name: product
-    name. dn: change of the optical DN. reflectance: written as float 0..1. swap_visible: B02 holds red, B04 blue.
-    cloud, scl: half of the patches under cloud; the class that the layer gives them (None: no layer). orbits; before:
-    with scenes from before the event. level: change of levels in dB, of (orbit, after, VV, VH); stored: what is written
-    of dB; unit: declared in the file; passes: name and metadata. edit: of the bands, before all else. ready_made: radar
-    bands by their full names instead of scenes. event_time: as the tile file states it.
+    expected: what should come of it (`benchmarks.faults.outcome`; `not scored`: the patches under cloud). optical_name:
+    product name. dn: change of the optical DN. reflectance: written as float 0..1. swap_visible: B02 holds red, B04
+    blue. cloud, scl: half of the patches under cloud; the class that the layer gives them (None: no layer). orbits;
+    before: with scenes from before the event. level: change of levels in dB, of (orbit, after, VV, VH). stored: what
+    is written of dB. unit: declared in the file. passes: name and metadata. shift_px: of the radar's grid. parts: key
+    and value of a scene in the tile file. ready_made: radar bands by their full names instead of scenes. edit: of the
+    bands, before all else. event_time: as the tile file states it.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Case:
     unit: str | None = None
     passes: Callable[[Orbit, bool], RadarPass] = _pass
     shift_px: tuple[float, float] = (0.0, 0.0)
+    parts: Callable[[Orbit, bool, str], tuple[str, str]] = field(default=lambda o, a, path: ("radar", f'"{path}"'))
     ready_made: bool = False
     edit: Callable[[Bands], Bands] = field(default=lambda bands: bands)
     event_time: str = EVENT_TIME
@@ -86,15 +89,16 @@ class Case:
             names = {name: pixels for name, pixels in bands.items() if BY_NAME[name].modality != "optical"}
             paths = {name: write_band(folder / "bands" / f"{name}.tif", pixels) for name, pixels in names.items()}
             lines = [f'{name} = "{path.relative_to(folder)}"' for name, path in paths.items()]
-            file = write_tile_file(folder, optical, (), self.event_time)
+            file = write_tile_file(folder, optical, {}, self.event_time)
             file.write_text(file.read_text(encoding="utf-8") + "[bands]\n" + "\n".join(lines) + "\n", encoding="utf-8")
             return file
-        radar = [
-            self._write_radar(folder, bands, orbit, after)
-            for orbit in self.orbits
-            for after in ((False, True) if self.before else (True,))
-        ]
-        return write_tile_file(folder, optical, radar, self.event_time)
+        parts: dict[str, list[str]] = {}
+        for orbit in self.orbits:
+            for after in (False, True) if self.before else (True,):
+                path = self._write_radar(folder, bands, orbit, after)
+                key, text = self.parts(orbit, after, str(path.relative_to(folder)))
+                parts.setdefault(key, []).append(text)
+        return write_tile_file(folder, optical, parts, self.event_time)
 
     def _write_optical(self, folder: Path, bands: Bands) -> Path:
         names = of_modality("optical")
@@ -138,6 +142,11 @@ def _under_cloud(bands: Bands) -> dict[str, Pixels]:
     }
 
 
+def _without_offset(dn: Pixels) -> Pixels:
+    """Older baselines cut negative reflectance off at DN 1; 0 stays nodata."""
+    return np.asarray(np.where(dn > 0, np.maximum(dn - 1000, 1), 0), np.float32)
+
+
 def _power(db: Pixels) -> Pixels:
     return np.asarray(10 ** (db / 10), np.float32)
 
@@ -165,6 +174,10 @@ def _other_direction(bands: Bands) -> Bands:
 
 def _stated_direction(one: RadarPass, orbit: Orbit) -> RadarPass:
     return renamed(one, orbitProperties_pass=OPPOSITE[orbit].upper())
+
+
+def _declared_direction(orbit: Orbit, after: bool, path: str) -> tuple[str, str]:
+    return "radar", f'{{path = "{path}", orbit = "{OPPOSITE[orbit]}"}}'
 
 
 def _boxed(db: Pixels) -> Pixels:
@@ -199,17 +212,19 @@ def _nan(vv: Pixels, vh: Pixels) -> tuple[Pixels, Pixels]:
 CASES: tuple[Case, ...] = (
     Case("no fault", "same"),
     # METHOD's fault table
-    Case("offset removed, name N0214", "corrected", optical_name=OLD_NAME, dn=lambda x: x - 1000),
-    Case("offset removed, name N0400", "refused", dn=lambda x: x - 1000),
-    Case("offset removed, no name", "corrected", optical_name="scene", dn=lambda x: x - 1000),
+    Case("offset removed, name N0214", "same", optical_name=OLD_NAME, dn=_without_offset),
+    Case("offset removed, name N0400", "refused", dn=_without_offset),
+    Case("offset removed, no name", "same", optical_name="scene", dn=_without_offset),
     Case("offset there, no name", "refused", optical_name="scene"),
     Case("offset twice, name N0400", "flagged", dn=lambda x: x + 1000),
     Case("offset there, name N0214", "flagged", optical_name=OLD_NAME),
     Case("directions swapped in metadata", "refused", passes=lambda o, a: _stated_direction(radar_pass(o, a), o)),
+    Case("directions swapped by the user", "refused", parts=_declared_direction),
     Case("directions swapped in band names", "undetectable", ready_made=True, edit=_other_direction),
     Case("VV and VH swapped", "refused", level=lambda o, a, vv, vh: (vh, vv)),
     Case("VV and VH swapped before the event", "flagged", level=_only(False, None, lambda vv, vh: (vh, vv))),
-    Case("before and after reversed in times", "undetectable", passes=lambda o, a: radar_pass(o, not a)),
+    Case("before and after reversed by the user", "refused", parts=lambda o, a, path: (ROLE[not a], f'"{path}"')),
+    Case("before and after reversed in all metadata", "undetectable", passes=lambda o, a: radar_pass(o, not a)),
     Case("red and blue swapped", "flagged", swap_visible=True),
     Case("radar 1 dB too high", "undetectable", level=lambda o, a, vv, vh: (vv + 1, vh + 1)),
     Case("differences NaN", "other bands", ready_made=True, edit=_with_differences(np.nan)),
@@ -217,9 +232,9 @@ CASES: tuple[Case, ...] = (
     Case("differences of one constant", "refused", ready_made=True, edit=_with_differences(0.7)),
     Case("ascending pair NaN", "other bands", level=lambda o, a, *x: _nan(*x) if o == "ascending" else (x[0], x[1])),
     # units
-    Case("linear power, declared", "corrected", stored=_power, unit="power"),
+    Case("linear power, declared", "same", stored=_power, unit="power"),
     Case("linear power, undeclared", "refused", stored=_power),
-    Case("amplitude, declared", "corrected", stored=_amplitude, unit="amplitude"),
+    Case("amplitude, declared", "same", stored=_amplitude, unit="amplitude"),
     Case("power declared as amplitude", "flagged", stored=_power, unit="amplitude"),
     Case("amplitude declared as power", "flagged", stored=_amplitude, unit="power"),
     Case("power declared as dB", "refused", stored=_power, unit="dB"),
@@ -240,5 +255,5 @@ CASES: tuple[Case, ...] = (
     Case("ascending only", "other bands", orbits=("ascending",)),
     Case("event after all scenes", "refused", event_time="2022-08-01T00:00:00Z"),
     Case("event before all scenes", "flagged", event_time="2022-06-01T00:00:00Z"),
-    Case("radar grid off by part of a pixel", "corrected", shift_px=(0.37, -0.29)),
+    Case("radar grid off by part of a pixel", "same", shift_px=(0.37, -0.29)),
 )

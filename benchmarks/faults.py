@@ -68,8 +68,9 @@ class TileOfRows:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one tile: its error, or its warnings, decisions (patch,) and the names of what answered."""
+    """What came of one tile: its error, or its warnings, decisions (patch,) and what answered, most patches first."""
 
+    id: str = ""
     error: str | None = None
     warnings: tuple[str, ...] = ()
     decision: NDArray[np.uint8] | None = None
@@ -149,16 +150,19 @@ def answers(sources: Sequence[Path], chain: Chain) -> list[Answer]:
             checked = inspected(arrived)
             scores, _ = score_tile(checked, chain, ScoringOptions(), Stopwatch())
         except LsdError as error:
-            found.append(Answer(error=f"{type(error).__name__}: {error}"))
+            found.append(Answer(arrived.id, f"{type(error).__name__}: {error}"))
             continue
         warnings = tuple(line for line in checked.warnings if line not in ORDINARY)
-        found.append(Answer(None, warnings, scores.decision.ravel(), _configurations(scores, chain.manifest)))
+        found.append(
+            Answer(arrived.id, None, warnings, scores.decision.ravel(), _configurations(scores, chain.manifest))
+        )
     return found
 
 
 def _configurations(scores: TileScores, manifest: Manifest) -> tuple[str, ...]:
-    chosen = np.unique(scores.configuration[scores.configuration > 0])
-    return tuple(manifest.configurations[number - 1].name for number in chosen)
+    """Names, the one that answered most patches first."""
+    chosen = Counter(scores.configuration[scores.configuration > 0].tolist())
+    return tuple(manifest.configurations[number - 1].name for number, _ in chosen.most_common())
 
 
 def summary(tiles: Sequence[TileOfRows], clean: Sequence[Answer], faulty: Sequence[Answer]) -> dict[str, Any]:
@@ -180,7 +184,10 @@ def summary(tiles: Sequence[TileOfRows], clean: Sequence[Answer], faulty: Sequen
             continue
         told = [line for line in after.warnings if line not in before.warnings]
         counts["flagged"] += bool(told)
-        counts["same"] += bool((after.decision == before.decision).all())
+        changed = after.decision != before.decision
+        counts["same"] += not changed.any()
+        counts["other_bands"] += not set(after.configurations) & set(before.configurations[:1])
+        counts["withheld"] += bool(changed.any() and (after.decision[changed] != NO_SLIDE).all())
         for line in told:
             reasons[line[:160]] += 1
         configurations.update(after.configurations)
@@ -207,11 +214,14 @@ def summary(tiles: Sequence[TileOfRows], clean: Sequence[Answer], faulty: Sequen
 
 
 def outcome(counts: Mapping[str, int]) -> str:
-    """In one word, what happened to most tiles; `undetected` where answers changed and nobody was told."""
-    tiles = counts["tiles"]
-    for word in ("refused", "flagged", "same"):
-        if counts.get(word, 0) > tiles / 2:
-            return "corrected" if word == "same" else word
+    """In one word, what happened to most tiles; `undetected` where answers changed and nobody was told.
+
+    same: every patch is answered as without the fault. other bands: none is answered by what answered most before.
+    withheld: answers changed, none of them to "nothing seen".
+    """
+    for word in ("refused", "flagged", "same", "other_bands", "withheld"):
+        if counts.get(word, 0) > counts["tiles"] / 2:
+            return word.replace("_", " ")
     return "undetected"
 
 
@@ -225,8 +235,10 @@ def real_scenes(data: Path, chain: Chain) -> list[dict[str, Any]]:
             found.append(
                 {
                     "folder": folder,
+                    "id": one.id,
                     "error": one.error,
                     "warnings": one.warnings,
+                    "configurations": one.configurations,
                     **{name: int((decision == value).sum()) for name, value in counted.items()},
                 }
             )

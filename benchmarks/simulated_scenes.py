@@ -150,13 +150,18 @@ def write_radar(
     return folder
 
 
-def write_tile_file(folder: Path, optical: Path | None, radar: Sequence[Path], event_time: str = EVENT_TIME) -> Path:
-    """`event.tile.toml` that names the parts, and a card that says what they are; returns the tile file."""
+def write_tile_file(
+    folder: Path, optical: Path | None, parts: Mapping[str, Sequence[str]], event_time: str = EVENT_TIME
+) -> Path:
+    """`event.tile.toml` that names the parts, and a card that says what they are; returns the tile file.
+
+    Args:
+        parts: key (`radar`, `radar_pre`, `radar_post`) -> its scenes, in TOML.
+    """
     lines = ["schema_version = 1", 'id = "simulated-event"', f'event_time = "{event_time}"']
     if optical is not None:
         lines.append(f'optical = "{optical.relative_to(folder)}"')
-    if radar:
-        lines.append(f"radar = [{', '.join(json.dumps(str(one.relative_to(folder))) for one in radar)}]")
+    lines += [f"{key} = [{', '.join(scenes)}]" for key, scenes in parts.items()]
     (folder / "CARD.md").write_text(CARD, encoding="utf-8")
     path = folder / "event.tile.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

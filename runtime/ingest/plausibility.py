@@ -44,7 +44,7 @@ LEAST_DARK_DN = 850.0
 LEAST_CLEAR_SHARE = 0.25
 # Clear land: (blue - red) / (red + green + blue) of the medians is .06 at most in clean scenes; logarithm of red's
 # spread over blue's -.45 at least, in real scenes .46 to .68.
-MOST_BLUENESS = 0.08
+MOST_BLUENESS = 0.06
 LEAST_RED_SPREAD = -0.5
 
 

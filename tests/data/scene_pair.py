@@ -112,7 +112,7 @@ def build_event(
             if radar_unit == "power":
                 levels = [(10 ** (one / 10)).astype(np.float32) for one in levels]
             radar.append(write_radar(folder, radar_pass(orbit, after), *levels, transform, radar_unit))
-    tile_file = write_tile_file(folder, optical, radar)
+    tile_file = write_tile_file(folder, optical, {"radar": [f'"{one.name}"' for one in radar]})
     cells = frozenset(divmod(one, columns) for one in planted)
     return Event(tile_file, cells, cell, place, (rows, columns))
 
