@@ -121,6 +121,8 @@ class Chain:
             if not set(configuration.bands) <= set(batch.bands):
                 continue
             possible = True
+            if chosen.all():
+                break
             optical = {"red", "blue"} <= set(configuration.bands)
             fraction = batch.valid_fraction(configuration.bands)
             answers = (chosen == 0) & (fraction >= enough)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,13 @@ class PatchBatch:
         if not set(bands) <= set(self.bands):
             return np.zeros(len(self), np.float32)
         positions = [self.bands.index(band) for band in bands]
-        invalid = np.zeros((len(self), *self.pixels.shape[2:]), bool)
-        for position in positions:
-            invalid |= np.isnan(self.pixels[:, position])
-        return np.asarray(1.0 - invalid.mean(axis=(1, 2)), np.float32)
+        counts = self._invalid_px[:, positions]
+        invalid = counts.max(axis=1, initial=0) / PATCH_SIZE_PX**2
+        for patch in np.flatnonzero((counts > 0).sum(axis=1) > 1):  # in several bands: the places may differ
+            invalid[patch] = np.isnan(self.pixels[patch, positions]).any(axis=0).mean()
+        return np.asarray(1.0 - invalid, np.float32)
+
+    @cached_property
+    def _invalid_px(self) -> NDArray[np.int64]:
+        """int64 (n, band): number of invalid pixels."""
+        return np.asarray(np.isnan(self.pixels).sum(axis=(2, 3)), np.int64)

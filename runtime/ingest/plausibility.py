@@ -1,8 +1,8 @@
 """Do the pixels of a scene look like those of training? Faults that names and metadata cannot tell, told from a sample.
 
 Limits were set on 582 scenes put together from patches of similar ground (surrogates of the 7,147 rows of the published
-table, `lsd.train.surrogate`) and on the real Sentinel-1 and Sentinel-2 samples; benchmarks/results/faults.json holds
-how many clean scenes each check flags and how many faulty ones it finds. A warning is no proof: only what no ground can
+table, `lsd.train.surrogate`) and on the real Sentinel-1 and Sentinel-2 samples; benchmarks/plausibility.py counts how
+many ordinary scenes each check flags and how many faulty ones it finds. A warning is no proof: only what no ground can
 do is refused.
 """
 
@@ -42,9 +42,9 @@ DARK_QUANTILE = 0.01
 MOST_DARK_RED_DN = 1800.0
 LEAST_DARK_DN = 850.0
 LEAST_CLEAR_SHARE = 0.25
-# Clear land: (blue - red) / (red + green + blue) of the medians is .06 at most in clean scenes; logarithm of red's
+# Clear land: (blue - red) / (red + green + blue) of the medians is below .08 in clean scenes; logarithm of red's
 # spread over blue's -.45 at least, in real scenes .46 to .68.
-MOST_BLUENESS = 0.06
+MOST_BLUENESS = 0.08
 LEAST_RED_SPREAD = -0.5
 
 
@@ -92,17 +92,23 @@ def _valid(values: Array) -> Array:
 
 
 def _land(samples: Samples) -> NDArray[np.bool_] | None:
-    """Where optical bands show clear land; None without them or with too little of it."""
+    """Where optical bands show clear land; None without them, with too little of it, or where little is clear."""
     if not {"red", "blue", "nir"} <= set(samples):
         return None
+    clear = _clear(samples)
     with np.errstate(invalid="ignore"):
-        land = _clear(samples) & (samples["nir"] > LAND_NIR_DN)
-    return land if land.sum() >= LEAST_PIXELS else None
+        land = clear & (samples["nir"] > LAND_NIR_DN)
+    return land if land.sum() >= LEAST_PIXELS and _is_enough(clear, samples) else None
 
 
 def _clear(samples: Samples) -> NDArray[np.bool_]:
     seen = np.isfinite(samples["red"]) & np.isfinite(samples["blue"])
     return np.asarray(seen & ~is_hazy(samples["red"], samples["blue"]))
+
+
+def _is_enough(clear: NDArray[np.bool_], samples: Samples) -> bool:
+    """False where most is cloud: what is left between clouds is hazy too."""
+    return bool(clear.sum() >= max(LEAST_PIXELS, LEAST_CLEAR_SHARE * np.isfinite(samples["red"]).sum()))
 
 
 def _channels(vv: Array, vh: Array, land: NDArray[np.bool_] | None, where: str) -> list[str]:
@@ -171,8 +177,8 @@ def _change(samples: Samples, name: str, where: str) -> list[str]:
 def _offset(samples: Samples) -> list[str]:
     """The offset of 1,000 missing, or added twice."""
     clear = _clear(samples)
-    if clear.sum() < max(LEAST_PIXELS, LEAST_CLEAR_SHARE * np.isfinite(samples["red"]).sum()):
-        return []  # what is left between clouds is not clear
+    if not _is_enough(clear, samples):
+        return []
     dark = {band: float(np.quantile(samples[band][clear], DARK_QUANTILE)) for band in ("red", "blue")}
     if dark["red"] > MOST_DARK_RED_DN:
         return [
