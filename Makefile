@@ -31,7 +31,7 @@ test: lint test-310 ## everything: lint, types, all tests (runtime also on Pytho
 
 $(VENV_310)/ready: setup.cfg constraints-dev.txt
 	$(PYTHON_310) -m venv $(VENV_310)
-	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e . pytest hypothesis rio-cogeo
+	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e . pytest hypothesis pyogrio rio-cogeo
 	touch $@
 
 ifeq ($(PYTHON_310),)

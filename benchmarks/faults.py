@@ -137,7 +137,8 @@ def answer_of(case: Case, tile: TileOfRows, chain: Chain, folder: Path) -> Answe
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source = case.write(folder, tile.bands)
-    return answers([source], chain)[0]
+    found = answers([source], chain)[0]
+    return found if found.error is None else replace(found, error=found.error.replace(f"{folder}/", ""))
 
 
 def answers(sources: Sequence[Path], chain: Chain) -> list[Answer]:
