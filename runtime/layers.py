@@ -1,7 +1,8 @@
 """The channels of a tile as they are stored: read, made canonical, and placed on the tile's grid.
 
 Order matters and is the same on every grid: read, mark what is invalid, convert, and only then resample. So the border
-of a swath does not bleed into valid pixels, and radar is averaged as power, not as dB. Channels of another grid go
+of a swath does not bleed into valid pixels, and radar is averaged as power, not as dB, where its pixels are larger or
+smaller than the tile's; else it comes by nearest neighbour, which keeps its speckle. Channels of another grid go
 through GDAL's warper (`WarpedVRT`) in blocks that are fixed to the tile, so no pixel depends on how windows were cut.
 """
 
@@ -28,6 +29,7 @@ from lsd.runtime.tiles import BandSource, Grid
 OFFSET_DN = 1000.0
 BLOCK_WIDTH_PX, BLOCK_HEIGHT_PX = 8 * PATCH_SIZE_PX, PATCH_SIZE_PX  # of the tile's grid, for bands of another grid
 MARGIN_PX = 3  # source pixels around a block: bilinear needs 1, the rest is for rounding and curved edges
+SAME_SIZE = 1.25  # radar pixels up to a quarter larger or smaller count as of the tile's size
 EDGE_POINTS = 9  # of a block's outline, on each side, transformed to find its source window
 # rasterio 1.4.4 fails with a WarpedVRT tolerance of exactly 0; this many source pixels is as exact
 WARP_TOLERANCE_PX = 1e-9
@@ -140,23 +142,56 @@ def _aligned(layer: Layer, tile: Grid, y: int, x: int, height: int, width: int) 
 
 
 def _block(layer: Layer, tile: Grid, top: int, left: int) -> Pixels:
-    """A block of a tile, clipped to it: source pixels made canonical, radar levels in power, warped, back to dB."""
+    """A block of a tile, clipped to it: source pixels made canonical, then warped."""
     height = min(BLOCK_HEIGHT_PX, tile.height_px - top)
     width = min(BLOCK_WIDTH_PX, tile.width_px - left)
     window = _source_window(layer.grid, tile, top, left, height, width)
     if window is None:
         return np.full((len(layer.sources), height, width), np.nan, np.float32)
     pixels = _canonical(layer, window)
-    levels = [i for i, source in enumerate(layer.sources) if source.is_level]
-    pixels[levels] = 10.0 ** (pixels[levels].astype(np.float64) / 10.0)
-    block = _warp(pixels, layer.grid, window, tile, RasterWindow(left, top, width, height))
-    for i in levels:
-        block[i] = _decibels(block[i], 10.0)
+    place = RasterWindow(left, top, width, height)
+    optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
+    radar = [i for i in range(len(layer.sources)) if i not in optical]
+    block = np.empty((len(layer.sources), height, width), np.float32)
+    if optical:
+        block[optical] = _warp(pixels[optical], layer.grid, window, tile, place, Resampling.bilinear)
+    if radar:
+        block[radar] = _warp_radar(layer, radar, pixels, window, tile, place)
     return block
 
 
-def _warp(pixels: Pixels, source: Grid, window: RasterWindow, tile: Grid, block: RasterWindow) -> Pixels:
-    """float32 (band, y, x) of a window of the source grid, bilinear on a block of the tile; NaN is invalid in both."""
+def _warp_radar(
+    layer: Layer, radar: Sequence[int], pixels: Pixels, window: RasterWindow, tile: Grid, place: RasterWindow
+) -> Pixels:
+    """Radar channels on a block: levels are averaged as power, where anything is averaged."""
+    how = radar_resampling(layer.grid, tile)
+    if how is Resampling.nearest:
+        return _warp(pixels[list(radar)], layer.grid, window, tile, place, how)
+    levels = [i for i in radar if layer.sources[i].is_level]
+    pixels[levels] = 10.0 ** (pixels[levels].astype(np.float64) / 10.0)
+    block = _warp(pixels[list(radar)], layer.grid, window, tile, place, how)
+    for position, i in enumerate(radar):
+        if i in levels:
+            block[position] = _decibels(block[position], 10.0)
+    return block
+
+
+def radar_resampling(source: Grid, tile: Grid) -> Resampling:
+    """Nearest neighbour for pixels of the tile's size (to a quarter), bilinear for others.
+
+    A mean of neighbours takes the speckle out that the forests were trained with: with bilinear, grids that lie a third
+    of a pixel apart cost a third to two thirds of the slides (benchmarks/results/faults.json, docs/decisions.md).
+    """
+    columns, rows = _source_px(source, tile, 0, 0, tile.height_px, tile.width_px)
+    steps = np.ptp(columns) / tile.width_px, np.ptp(rows) / tile.height_px
+    is_alike = all(np.isfinite(step) and 1 / SAME_SIZE <= step <= SAME_SIZE for step in steps)
+    return Resampling.nearest if is_alike else Resampling.bilinear
+
+
+def _warp(
+    pixels: Pixels, source: Grid, window: RasterWindow, tile: Grid, block: RasterWindow, how: Resampling
+) -> Pixels:
+    """float32 (band, y, x) of a window of the source grid, resampled on a block of the tile; NaN is invalid in both."""
     columns, rows = _source_px(source, tile, 0, 0, tile.height_px, tile.width_px)
     with MemoryFile() as memory:
         with memory.open(
@@ -178,7 +213,7 @@ def _warp(pixels: Pixels, source: Grid, window: RasterWindow, tile: Grid, block:
                 transform=tile.transform_at(block.col_off, block.row_off),
                 width=block.width,
                 height=block.height,
-                resampling=Resampling.bilinear,
+                resampling=how,
                 tolerance=WARP_TOLERANCE_PX,
                 UNIFIED_SRC_NODATA="NO",  # a pixel that is invalid in one band stays valid in the others
                 # GDAL guesses the resampling factor for each block, differently at edges: state it for the tile

@@ -159,12 +159,12 @@ def table(bands: tuple[str, ...]) -> list[Feature]:
     indices = [index.name for index in indices_of(bands) if index.name in TABLE_INDICES]
     rest = _statistics_of([*bands, *indices], TABLE_STATISTICS)
     if {"red", "green", "blue"} <= set(bands):
-        return [Feature("brightness", "mean_of_three", ("red_mean", "green_mean", "blue_mean")), *rest]
+        return [Feature("brightness", "mean_of_three", ("blue_mean", "green_mean", "red_mean")), *rest]
     return rest
 
 
 OPTICAL_PAIRS = (
-    ("nir", "red"), ("nir", "green"), ("nir", "blue"), ("blue", "green"), ("blue", "red"), ("green", "red"),
+    ("nir", "blue"), ("nir", "green"), ("nir", "red"), ("red", "green"), ("red", "blue"), ("green", "blue"),
 )  # fmt: skip
 RADAR_PAIRS = (
     ("desc_vv", "desc_vh"), ("desc_dvv", "desc_dvh"), ("asc_vv", "asc_vh"), ("asc_dvv", "asc_dvh"),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import transform, transform_bounds
 
 from lsd.runtime.bands import BY_NAME, PATCH_GSD_M
 from lsd.runtime.errors import TileError
 from lsd.runtime.ingest.raster import GDAL_ERRORS
+from lsd.runtime.layers import radar_resampling
 from lsd.runtime.tiles import Decision, Grid
 
 WGS84 = CRS.from_epsg(4326)
@@ -138,8 +140,11 @@ def refuse_disjoint(path: Path, grid: Grid, tile: Grid) -> None:
 def alignment(names: list[str], grid: Grid, tile: Grid) -> Decision:
     """The note on bands that are resampled from their grid onto the tile's."""
     how = "bilinear"
-    if any(BY_NAME[name].modality == "sar" for name in names):
-        how += " (radar levels in linear power)"
+    if any(BY_NAME[name].modality != "optical" for name in names):
+        if radar_resampling(grid, tile) is Resampling.nearest:
+            how = "nearest neighbour, which keeps the speckle of radar"
+        else:
+            how += " (radar levels in linear power)"
     t = grid.transform
     return Decision(
         ", ".join(names),

@@ -121,7 +121,7 @@ def _compare_grids(files: Mapping[str, OpenFile], before: Iterable[OpenFile], ti
     for name, file in files.items():
         if file.grid != tile:
             refuse_disjoint(file.file.path, file.grid, tile)
-            others.setdefault((file.grid, BY_NAME[name].modality == "sar"), []).append(name)
+            others.setdefault((file.grid, BY_NAME[name].modality != "optical"), []).append(name)
     for file in before:
         if file.grid != tile:
             refuse_disjoint(file.file.path, file.grid, tile)

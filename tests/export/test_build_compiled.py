@@ -31,7 +31,7 @@ def test_the_libraries_are_in_the_bundle_and_it_is_the_same_each_time(build, bun
     found = files(compiled)
     libraries = {name for name in found if name.endswith(f".{MACHINE}.so")}
     assert len(libraries) == 4
-    same = set(files(bundle)) - {"manifest.json", "certificate.json"}
+    same = set(files(bundle)) - {"manifest.json", "certificate.json", "stac-item.json"}
     assert {name: found[name] for name in same} == {name: files(bundle)[name] for name in same}
     assert build(tmp_path / "tiny", "--with-c", MACHINE).code == 0
     assert files(tmp_path / "tiny") == found

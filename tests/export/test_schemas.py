@@ -23,6 +23,8 @@ FREE = frozenset({
     "versions", "inputs.training_rows", "bundle.configurations",
     "bundle.assumed_prevalence", "tiles[].configurations", "tiles[].seconds",
     "totals.seconds",
+    "tiles[].quality",
+    "tiles[].quality.*",
 })  # fmt: skip
 
 

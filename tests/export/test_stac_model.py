@@ -100,7 +100,7 @@ def test_bands_answers_and_configurations(manifest):
     assert classes == {0: "no_slide", 1: "slide", 2: "look", 255: "not_scored"}
     seen = {key: [band["name"] for band in asset.get("bands", ())] for key, asset in item["assets"].items()}
     assert seen["forest-all-xgboost"] == list(BAND_NAMES) and seen["manifest"] == []
-    assert seen["forest-optical-lightgbm"] == ["red", "green", "blue", "nir"]
+    assert seen["forest-optical-lightgbm"] == ["blue", "green", "red", "nir"]
     names = [one["name"] for one in properties["lsd:configurations"]]
     assert names == ["all", "optical"]
     assert properties["lsd:configurations"][1]["bands"] == ["red", "green", "blue", "nir"]

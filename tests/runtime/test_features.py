@@ -23,10 +23,10 @@ def test_paper_set_has_126_columns_in_the_papers_order():
     names = feature_set("paper-126", BAND_NAMES).names
     assert len(names) == 126
     assert names[:8] == (
-        "red_mean", "red_median", "red_min", "red_max", "red_std", "red_skew", "red_kurtosis", "green_mean",
+        "blue_mean", "blue_median", "blue_min", "blue_max", "blue_std", "blue_skew", "blue_kurtosis", "green_mean",
     )  # fmt: skip
-    assert names[84:91] == tuple(f"nir_red_{statistic}" for statistic in STATISTICS)
-    assert names[-1] == "green_red_kurtosis"
+    assert names[84:91] == tuple(f"nir_blue_{statistic}" for statistic in STATISTICS)
+    assert names[-1] == "green_blue_kurtosis"
 
 
 def test_table_set_has_85_columns_and_radar_alone_48():

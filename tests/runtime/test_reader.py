@@ -21,7 +21,7 @@ from lsd.runtime.reader import patch_batches, read_windows
 from lsd.runtime.sources import tiles_of
 from lsd.runtime.tiles import Tile
 
-NAMES = ["red", "green", "blue", "nir"]
+NAMES = ["blue", "green", "red", "nir"]
 
 
 def tile_from(*paths: Path) -> Tile:
@@ -94,12 +94,29 @@ def test_zero_db_and_power_that_is_not_positive_are_nodata(tmp_path):
     np.testing.assert_allclose(from_power, from_db, atol=1e-5)
 
 
-def test_shifted_radar_is_bilinear_in_power_and_nan_outside(tmp_path):
+def test_radar_of_the_tiles_pixel_size_comes_by_nearest_neighbour(tmp_path):
+    db = radar(100, 100)
+    db[0, 30:34, 30:34] = 0
+    write_band_folder(tmp_path / L2A_NEW, {"B04": optical(150, 140)[0]})
+    shifted = Affine(10, 0, 500_000 + 233, 0, -10, 4_600_000 - 146)  # 23.3 and 14.6 px
+    write_band_folder(tmp_path / L2A_NEW, {"desc_vv": db[0], "desc_dvv": db[1]}, transform=shifted)
+    tile = tile_from(tmp_path)
+    assert any(d.subject == "desc_vv, desc_dvv" and "nearest neighbour" in d.choice for d in tile.decisions)
+    y, x = np.mgrid[:150, :140]
+    columns, rows = np.floor(x + 0.5 - 23.3).astype(int), np.floor(y + 0.5 - 14.6).astype(int)
+    inside = (columns >= 0) & (columns < 100) & (rows >= 0) & (rows < 100)
+    for got, band in zip(whole(tile)[1:], db, strict=True):
+        expected = np.full(got.shape, np.nan, np.float32)
+        expected[inside] = np.where(band == 0, np.nan, band)[rows[inside], columns[inside]]
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_coarser_radar_is_bilinear_in_power_and_nan_outside(tmp_path):
     db = radar(100, 100)
     db[:, 30:34, 30:34] = 0
     db[1, 60, 60] = -999
     write_band_folder(tmp_path / L2A_NEW, {"B04": optical(150, 140)[0]})
-    shifted = Affine(10, 0, 500_000 + 233, 0, -10, 4_600_000 - 146)  # 23.3 and 14.6 px
+    shifted = Affine(20, 0, 500_000 + 233, 0, -20, 4_600_000 - 146)  # 23.3 and 14.6 px of 10 m
     write_band_folder(tmp_path / L2A_NEW, {"desc_vv": db[0], "desc_vh": db[1]}, transform=shifted, nodata=-999)
     tile = tile_from(tmp_path)
     assert any(d.subject == "desc_vv, desc_vh" and "linear power" in d.choice for d in tile.decisions)
@@ -107,10 +124,10 @@ def test_shifted_radar_is_bilinear_in_power_and_nan_outside(tmp_path):
     y, x = np.mgrid[:150, :140].astype(np.float64)
     for got, band in zip(pixels, db, strict=True):
         power = np.where((band == 0) | (band == -999), np.nan, 10 ** (band.astype(np.float64) / 10))
-        expected = 10 * np.log10(bilinear(power, x - 23.3, y - 14.6))
+        expected = 10 * np.log10(bilinear(power, (x + 0.5 - 23.3) / 2 - 0.5, (y + 0.5 - 14.6) / 2 - 0.5))
         both = ~np.isnan(got) & ~np.isnan(expected)
         np.testing.assert_allclose(got[both], expected[both], atol=2e-5)
-        inside = (x > 23.8) & (x < 121.8) & (y > 15.1) & (y < 113.1)
+        inside = (x > 24.8) & (y > 16.1)
         assert not (np.isnan(expected) & ~np.isnan(got)).any()
         assert (np.isnan(got) == np.isnan(expected))[inside].mean() > 0.995  # GDAL drops light corners at holes
         assert np.isnan(got[:, :22]).all()

@@ -83,8 +83,8 @@ def test_fewer_bands_options_from_a_file_and_json(table, tmp_path):
     assert json.loads(done.stdout)["options"]["folds"] == 3
     assert len(done.stderr.splitlines()) == 1
     run = load_run(tmp_path / "run")
-    assert run.bands == ("red", "green", "blue", "nir", "asc_vv")
-    assert run.configuration == "red+green+blue+nir+asc_vv"
+    assert run.bands == ("blue", "green", "red", "nir", "asc_vv")
+    assert run.configuration == "blue+green+red+nir+asc_vv"
     assert "asc_vv_std" in run.feature_sets["table-85"].names and "asc_vh_std" not in run.feature_sets["table-85"].names
 
 
@@ -143,7 +143,7 @@ def test_a_real_table_learns_something(shared_data, tmp_path):
             "--bands optical,redd: unknown band 'redd', did you mean 'red'",
         ),
         (("--table", "TABLE", "--bands", "VV"), "band 'VV' is ambiguous"),
-        (("--table", "TABLE", "--recipe", "paper-lightgbm"), "has no column 'red_median'"),
+        (("--table", "TABLE", "--recipe", "paper-lightgbm"), "has no column 'blue_median'"),
         (("--table", "TABLE", "--folds", "2"), "expected folds 3..100"),
         (("--table", "TABLE", "--folds", "101"), "expected folds 3..100"),
         (("--table", "TABLE", "--folds", "30"), "30 folds need at least as many groups"),

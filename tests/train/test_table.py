@@ -19,7 +19,7 @@ LINES = "a,0,1.5\nb,1,2.5\n"
 @pytest.mark.parametrize(
     ("column", "name"),
     [
-        ("band1_mean", "red_mean"),
+        ("band1_mean", "blue_mean"),
         ("band6_kurt", "desc_vh_kurtosis"),
         ("band12_skew", "asc_dvh_skew"),
         ("ndvi_kurt", "ndvi_kurtosis"),
@@ -56,7 +56,7 @@ def test_a_table_keeps_its_rows_and_reads_empty_as_missing(tmp_path):
         (HEADER + "a,1,1\nb,1,2\n", "all 2 labels are 1; training needs both classes"),
         (HEADER + "a,0,1\na,1,2\n", "ID 'a' stands in lines 2 and 3"),
         (HEADER + "a,0,x\nb,1,2\n", "column 'red_mean': could not convert string to float: 'x'"),
-        ("ID,label,red_mean,band1_mean\na,0,1,1\nb,1,2,2\n", "columns 'red_mean' and 'band1_mean' are both red_mean"),
+        ("ID,label,red_mean,band3_mean\na,0,1,1\nb,1,2,2\n", "columns 'red_mean' and 'band3_mean' are both red_mean"),
     ],
 )
 def test_tables_that_cannot_be_trained_on(tmp_path, text, line):
