@@ -73,7 +73,9 @@ def tile_of(candidate: Candidate, options: SourceOptions) -> Tile:
             layer, note = _clouds([one for product in products for one in product.clouds], optical)
             decisions += [note] if note else []
             warnings += [] if layer else [NO_CLOUD_LAYER]
-        scenes = [*_scenes(products, files), *radar.scenes]
+        named = _scenes(products, files)
+        warnings += _resting_on_names(named)
+        scenes = [*named, *radar.scenes]
         _refuse_before(scenes, event_time)
     return Tile(
         candidate.id,
@@ -195,6 +197,19 @@ def _scenes(products: Sequence[OpenProduct], files: Mapping[str, OpenFile]) -> l
             number = product.product.declared.relative_orbit if sensor == "sentinel-1" else None
             found.append(Scene(product.product.name, sensor, role, kind, acquired, tuple(names), orbit, number))  # type: ignore[arg-type]
     return found
+
+
+def _resting_on_names(scenes: Sequence[Scene]) -> list[str]:
+    """A warning where nothing but the name of a radar band says which direction it is of, and what was subtracted."""
+    names = [
+        name for scene in scenes if scene.sensor == "sentinel-1" and scene.acquired is None for name in scene.bands
+    ]
+    if not names:
+        return []
+    return [
+        f"direction of flight and order in time of {', '.join(bands.in_order(names))} rest on the names of the bands: "
+        "no time in the files proves them"
+    ]
 
 
 def _time(product: Product) -> datetime | None:

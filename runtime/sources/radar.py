@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import numpy as np
+
 from lsd.runtime.bands import Orbit, resolve
 from lsd.runtime.errors import BandError, TileError
-from lsd.runtime.ingest import sentinel1, times, tracks
+from lsd.runtime.ingest import plausibility, sentinel1, times, tracks
 from lsd.runtime.ingest.pairs import RadarScene, choose
 from lsd.runtime.ingest.radar_products import RadarFacts, radar_facts
 from lsd.runtime.sources.alignment import centre_deg, pixel_m
@@ -138,7 +140,9 @@ def _add_track(
         found.files[difference] = file
         found.sources[difference] = file.source(difference, conversion, tuple(earlier))
         compared.append(difference)
-    if not post.facts.gives_levels:
+    if not post.facts.gives_levels:  # levels are looked at with the other bands of the tile
+        for scene, channels in ((post, levels), *before):
+            _refuse_swapped(scene, channels, options)
         found.decisions.append(
             Decision(
                 post.id,
@@ -149,6 +153,20 @@ def _add_track(
     if given or compared:
         found.scenes.append(_scene(post.id, post.facts, "post", (*given, *compared)))
         found.scenes += [_scene(scene.id, scene.facts, "pre", tuple(compared)) for scene, _ in before if compared]
+
+
+def _refuse_swapped(scene: RadarScene, channels: Levels, options: SourceOptions) -> None:
+    """Raise TileError if VH lies above VV in a scene whose levels no other check sees."""
+    if set(channels) != {"vv", "vh"} or channels["vv"].grid != channels["vh"].grid:
+        return
+    levels = []
+    for channel in ("vv", "vh"):
+        conversion, _ = _converted(channel, channels[channel], scene.facts, options)
+        factor = {"linear_to_db": 10.0, "amplitude_to_db": 20.0}.get(conversion)
+        values = channels[channel].values
+        with np.errstate(invalid="ignore", divide="ignore"):
+            levels.append(values if factor is None else factor * np.log10(np.where(values > 0, values, np.nan)))
+    plausibility.refuse_swapped_channels(levels[0], levels[1], scene.id)
 
 
 def _converted(band: str, file: OpenFile, facts: RadarFacts, options: SourceOptions) -> tuple[Conversion, Decision]:

@@ -106,7 +106,9 @@ def test_a_manifest_that_changes_on_its_way_to_the_disk(build, tmp_path, monkeyp
     original = module.write_bytes
 
     def losing(path, data):
-        original(path, data.replace(b'"prevalence": 0.', b'"prevalence": 0.0') if path.name == "manifest.json" else data)
+        original(
+            path, data.replace(b'"prevalence": 0.', b'"prevalence": 0.0') if path.name == "manifest.json" else data
+        )
 
     monkeypatch.setattr(module, "write_bytes", losing)
     done = build(tmp_path / "b")

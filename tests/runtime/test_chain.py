@@ -13,6 +13,7 @@ from lsd.runtime.chain import Chain, sigmoid
 from lsd.runtime.errors import BundleError
 from lsd.runtime.patches import PatchBatch
 from lsd.runtime.scores import (
+    LOOK,
     LOOKS_LIKE_CLOUD,
     NO_CONFIGURATION,
     NO_SLIDE,
@@ -106,9 +107,34 @@ def test_positive_is_above_the_threshold_not_at_it():
     try:
         for threshold, expected in ((exact[3], NO_SLIDE), (np.nextafter(exact[3], 0), SLIDE)):
             object.__setattr__(configuration, "threshold", threshold)
+            object.__setattr__(configuration, "look_threshold", threshold)
             assert CHAIN.score(batch(pixels)).decision[3] == expected
     finally:
         object.__setattr__(configuration, "threshold", 0.5)
+        object.__setattr__(configuration, "look_threshold", 0.5)
+
+
+def test_between_the_look_threshold_and_the_threshold_is_a_look_and_prevalence_moves_no_decision():
+    pixels = clear(8, 5)
+    configuration = CHAIN.manifest.configurations[0]
+    p = CHAIN.score(batch(pixels)).probability.astype(np.float64)
+    ordered = np.sort(p)
+    low, high = (ordered[2] + ordered[3]) / 2, (ordered[5] + ordered[6]) / 2
+    rare = Chain(random_bundle(), prevalence=0.001)
+    try:
+        for one in (configuration, rare.manifest.configurations[0]):
+            object.__setattr__(one, "look_threshold", low)
+            object.__setattr__(one, "threshold", high)
+        usual, shifted = CHAIN.score(batch(pixels)), rare.score(batch(pixels))
+    finally:
+        object.__setattr__(configuration, "threshold", 0.5)
+        object.__setattr__(configuration, "look_threshold", 0.5)
+    expected = np.where(p > high, SLIDE, np.where(p > low, LOOK, NO_SLIDE))
+    assert {SLIDE, LOOK, NO_SLIDE} == set(expected.tolist())
+    np.testing.assert_array_equal(usual.decision, expected)
+    np.testing.assert_array_equal(shifted.decision, expected)
+    odds = p / (1 - p) * (0.001 / 0.999) / (0.2 / 0.8)  # random_bundle states a prevalence of .2
+    np.testing.assert_allclose(shifted.probability, odds / (1 + odds), rtol=1e-5)
 
 
 @settings(max_examples=15)

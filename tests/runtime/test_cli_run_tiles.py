@@ -57,7 +57,7 @@ def one_band_twice(path: Path) -> None:
 BAD_TILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown band": (
         lambda path: write_tiff(path, optical(), ["red", "green", "blue", "purple"]),
-        r"unknown band 'purple'.* \(known: red, green",
+        r"unknown band 'purple'.* \(known: blue, green",
     ),
     "duplicate band": (one_band_twice, r"band 'red' is given twice: by .* as 'red' and by .* as 'B04'; remove one"),
     "bands without names": (

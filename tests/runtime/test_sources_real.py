@@ -32,7 +32,9 @@ def test_bigearthnet_pairs(shared_data):
         assert not any("aligned" in decision.choice for decision in tile.decisions)
         (window,) = read_windows(tile, PatchGrid(120, 120), rows_per_window=2)
         with rasterio.open(tile.bands["red"].path) as dataset:
-            np.testing.assert_array_equal(window.pixels[0], dataset.read(1).astype(np.float32) + 1000)
+            np.testing.assert_array_equal(
+                window.pixels[window.bands.index("red")], dataset.read(1).astype(np.float32) + 1000
+            )
     snow = [tile.id for tile in map(inspected, found) if len(tile.warnings) > 1]
     assert snow == ["S2B_MSIL2A_20180204T94161_57_38"]
 
