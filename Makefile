@@ -9,7 +9,7 @@ TILES_PACKAGE := bigearthnet-common==2.8.0
 PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/shims/*}/versions/3.10*/bin/python3.10; do \
 	"$$p" -c "import venv" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help setup test lint test-310 demo reference measure docs system-deps clean
+.PHONY: help setup test lint test-310 demo reference measure faults docs system-deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -79,6 +79,12 @@ measure: setup ## accuracy on the real table: recipes beside the paper's setting
 		--cache runs/oof -o benchmarks/results/real_table.json --commit $$(git rev-parse --short HEAD)
 	$(VENV)/bin/python -m lsd.benchmarks.configurations --table $(TABLE) --cache runs/oof \
 		-o benchmarks/results/configurations.json --commit $$(git rev-parse --short HEAD)
+
+faults: setup ## faults through the ingest, and how often clean scenes are flagged (about 20 minutes)
+	$(VENV)/bin/python -m lsd.benchmarks.faults --rounds 300 --table $(TABLE) --real $(LSD_DATA) --folder runs/faults \
+		-o benchmarks/results/faults.json --commit $$(git rev-parse --short HEAD)
+	$(VENV)/bin/python -m lsd.benchmarks.plausibility --table $(TABLE) \
+		-o benchmarks/results/plausibility.json --commit $$(git rev-parse --short HEAD)
 
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md
