@@ -126,6 +126,21 @@ def whole_folder(final: Path, overwrite: bool = False, marker: str | None = None
         raise
 
 
+def put_in_place(made: Path, final: Path, overwrite: bool = False) -> None:
+    """Give a finished folder its final name at once, as `whole_folder` does at its end; both lie in the same folder.
+
+    Raises:
+        OutputError: `final` is there already and `overwrite` is False, or the disk refuses.
+    """
+    aside = final.with_name(f".{final.name}.aside")
+    with _writing(final):
+        _put_back(aside, final)
+        if os.path.lexists(final) and not overwrite:
+            raise OutputError(f"{final} is there already; give --overwrite to replace it or another folder with -o")
+        _sync(made)
+        _rename(made, final, aside, overwrite)
+
+
 def _is_ours(final: Path, marker: str) -> bool:
     return final.is_dir() and ((final / marker).is_file() or next(final.iterdir(), None) is None)
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.features.sets import FeatureSet, feature_set
-from lsd.train.calibrate import Nested, best_threshold, choose_calibration, look_threshold, nested
+from lsd.train.calibrate import Nested, best_threshold
 from lsd.train.crossvalidate import combined, out_of_fold
 from lsd.train.folds import both_classes_in_training, clusters, group_folds, k_folds
 from lsd.train.forests import FittedForest, fit
+from lsd.train.judgement import judge, scopes
 from lsd.train.metrics import evaluate, is_open_sea
 from lsd.train.recipe import Recipe
 from lsd.train.samples import Samples
@@ -89,17 +90,13 @@ def train_configuration(
     member_oof = out_of_fold(recipe, matrices, labels, fold, seed, threads, advance)
     mean_oof = combined(recipe, member_oof)
     cluster_oof = combined(recipe, out_of_fold(recipe, matrices, labels, group_fold, seed, threads, advance))
-    cut = nested(mean_oof, labels, fold)
-    calibration = choose_calibration(mean_oof, labels, fold)
-    calibrated = calibration.apply(mean_oof)
-    threshold = best_threshold(calibrated, labels)
-
     forests = {}
     for member in recipe.members:
         forests[member.id] = fit(member, matrices[member.feature_set], labels, seed, threads)
         advance()
 
     land = ~is_open_sea(samples.statistics[SEA_STATISTIC]) if SEA_STATISTIC in samples.statistics else None
+    judged = judge(mean_oof, labels, fold, land)
     report = {
         "note": (
             "Out-of-fold: each sample predicted by forests that did not see it; the exported forests are fitted on all "
@@ -109,12 +106,15 @@ def train_configuration(
         ),
         "clusters": len(np.unique(groups)),
         "land": None if land is None else {"share": float(land.mean()), "positives": int(labels[land].sum())},
-        "kfold": _scopes(mean_oof, labels, land),
-        "nested": _scopes(cut.probability, labels, land, cut.decision),
-        "leave_cluster_out": _scopes(cluster_oof, labels, land),
+        "kfold": judged.metrics["kfold"],
+        "nested": judged.metrics["nested"],
+        "leave_cluster_out": scopes(cluster_oof, labels, land),
         "members": {name: evaluate(p, labels) for name, p in member_oof.items()},
-        "look": _look(cut, labels),
-        "nested_choices": {"calibration": list(cut.methods), "threshold": list(cut.thresholds)},
+        "look": judged.metrics["look"],
+        "nested_choices": {
+            "calibration": list(judged.nested.methods),
+            "threshold": list(judged.nested.thresholds),
+        },
         "importance": importance(recipe, forests, sets),
         "best_threshold_in_sample": best_threshold(mean_oof, labels),
     }
@@ -126,10 +126,10 @@ def train_configuration(
         mean_oof=mean_oof,
         cluster_fold=group_fold,
         cluster_oof=cluster_oof,
-        nested=cut,
-        calibration=calibration,
-        threshold=threshold,
-        look_threshold=look_threshold(calibrated, labels, threshold),
+        nested=judged.nested,
+        calibration=judged.calibration,
+        threshold=judged.threshold,
+        look_threshold=judged.look_threshold,
         forests=forests,
         report=report,
     )
@@ -143,26 +143,3 @@ def importance(recipe: Recipe, forests: Mapping[str, FittedForest], sets: Mappin
         for name, share in zip(names, forests[member.id].gains(len(names)), strict=True):
             gain[name] = gain.get(name, 0.0) + weight * float(share)
     return dict(sorted(gain.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _look(cut: Nested, labels: NDArray[np.int8]) -> dict[str, float]:
-    """What the band between `no slide` and `slide` costs and finds, nested: shares of all patches and of the slides."""
-    slides = labels == 1
-    return {
-        "share": float(cut.look.mean()),
-        "precision": float(slides[cut.look].mean()) if cut.look.any() else 0.0,
-        "recall_with_detections": float((cut.look | cut.decision)[slides].mean()),
-    }
-
-
-def _scopes(
-    probability: NDArray[np.float64],
-    labels: NDArray[np.int8],
-    land: NDArray[np.bool_] | None,
-    decision: NDArray[np.bool_] | None = None,
-) -> Mapping[str, Any]:
-    """Metrics of all samples and, where it is known and has both classes, of land alone."""
-    found = {"all": evaluate(probability, labels, decision=decision)}
-    if land is not None and 0 < labels[land].sum() < land.sum():
-        found["land"] = evaluate(probability[land], labels[land], decision=None if decision is None else decision[land])
-    return found

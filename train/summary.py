@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from lsd.train.configuration import Trained
+from lsd.train.judgement import Judgement
 
 ROWS = {
     ("kfold", "all"): "out of fold, p > .5",
@@ -37,6 +38,20 @@ def table_of(trained: Trained, configuration: str, recipe: str) -> str:
         if metrics is None:
             continue
         lines.append(f"{title:<{width}}" + "".join(f"{_cell(metrics[name]):>17}" for name in COLUMNS))
+    return "\n".join(lines)
+
+
+def table_of_configurations(judged: Mapping[str, Judgement], recipe: str) -> str:
+    """Aligned text for a network: two lines a configuration that it serves."""
+    lines = []
+    width = max(map(len, ROWS.values()))
+    for name, one in judged.items():
+        lines.append(f"{name}, recipe {recipe}, threshold {one.threshold:.4f}, calibration {one.calibration.method}")
+        lines.append(" " * width + "".join(f"{title:>17}" for title in COLUMNS.values()))
+        for way in ("kfold", "nested"):
+            metrics = one.metrics[way]["all"]
+            cells = "".join(f"{_cell(metrics[column]):>17}" for column in COLUMNS)
+            lines.append(f"{ROWS[way, 'all']:<{width}}{cells}")
     return "\n".join(lines)
 
 
