@@ -1,0 +1,1 @@
+"""Networks: recipes, backbones, heads, scaling, imported weights."""
