@@ -1,0 +1,1 @@
+"""Labelled patches from the layouts that people have, behind one reader."""

@@ -1,0 +1,1 @@
+"""The training of networks: loss, order, augmentation, steps, resume, devices."""
