@@ -26,7 +26,7 @@ from lsd.runtime.patches import PatchGrid
 from lsd.runtime.reader import patch_batches, read_windows
 from lsd.runtime.sources import tiles_of
 from lsd.runtime.tiles import Tile
-from lsd.train.patches import read_patch
+from lsd.train.datasets.npy import read_patch
 from lsd.train.table import read_table
 
 SIMULATED = 2_000

@@ -52,8 +52,8 @@ def bundle_from_runs(
     Returns:
         the bundle, not yet written, and what the gate measured.
     Raises:
-        UsageError: two runs have the same name, or one would never answer. BundleError: a forest cannot be converted.
-        GateError: parity is not met.
+        UsageError: two runs have the same name, one would never answer, or one knows other units.
+        BundleError: a forest cannot be converted. GateError: parity is not met.
     """
     _check(runs)
     members: dict[str, Member] = {}
@@ -78,6 +78,12 @@ def bundle_from_runs(
 
 
 def _check(runs: Sequence[Run]) -> None:
+    for run in runs:
+        units = run.document["data"].get("units", "canonical")
+        if units != "canonical":
+            raise UsageError(
+                f"{run.path}: trained on {units} units, but lsd-run reads DN and dB; train on patches in these"
+            )
     names = [run.configuration for run in runs]
     for name in names:
         if names.count(name) > 1:

@@ -14,7 +14,7 @@ from lsd.runtime.calibration import Calibration
 from lsd.runtime.features.sets import FeatureSet, feature_set
 from lsd.train.calibrate import Nested, best_threshold
 from lsd.train.crossvalidate import combined, out_of_fold
-from lsd.train.folds import both_classes_in_training, clusters, group_folds, k_folds
+from lsd.train.folds import both_classes_in_training, clusters, folds_by, group_folds, numbered
 from lsd.train.forests import FittedForest, fit
 from lsd.train.judgement import judge, scopes
 from lsd.train.metrics import evaluate, is_open_sea
@@ -67,23 +67,24 @@ def train_configuration(
     seed: int,
     threads: int = 1,
     advance: Callable[[], object] = lambda: None,
+    kept_together: str = "kfold",
 ) -> Trained:
     """Train and evaluate.
 
     Args:
         samples: with every statistic that the recipe needs for these bands.
-        folds, seed: of KFold(folds, shuffle, seed), 3 folds or more, which gives the out-of-fold predictions; the
-            forests use the same seed.
+        folds, seed: of the folds that give the out-of-fold predictions, 3 or more; the forests use the same seed.
         advance: called after each fit.
+        kept_together: kind of these folds, see `folds_by`.
     Raises:
-        TableError: too few samples, positives or clusters for the folds.
+        TableError: too few samples, positives or clusters for the folds, or no groups or events to fold by.
     """
     sets = feature_sets_of(recipe, bands)
     matrices = {name: one.of_statistics(samples.statistics) for name, one in sets.items()}
     labels = samples.labels
-    fold = k_folds(len(samples), folds, seed)
-    groups = clusters({name: samples.statistics[name] for name in REFERENCE_STATISTICS if name in samples.statistics})
-    group_fold = group_folds(groups, folds)
+    fold = folds_by(kept_together, len(samples), folds, seed, samples.groups, samples.events)
+    regions, regions_are = regions_of(samples, folds)
+    group_fold = group_folds(regions, folds)
     for one in (fold, group_fold):
         both_classes_in_training(labels, one)
 
@@ -102,9 +103,11 @@ def train_configuration(
             "Out-of-fold: each sample predicted by forests that did not see it; the exported forests are fitted on all "
             "samples. kfold: mean of the members' probabilities at .5. nested: calibrated and cut by what the other "
             "folds chose (calibration by log loss, threshold by F1). "
-            "leave_cluster_out: whole clusters of similar ground held out, a proxy for a changed region, at .5."
+            "leave_cluster_out: whole events held out where the data name them, else whole clusters of similar ground, "
+            "a proxy for a changed region, at .5."
         ),
-        "clusters": len(np.unique(groups)),
+        "clusters": len(np.unique(regions)),
+        "clusters_are": regions_are,
         "land": None if land is None else {"share": float(land.mean()), "positives": int(labels[land].sum())},
         "kfold": judged.metrics["kfold"],
         "nested": judged.metrics["nested"],
@@ -133,6 +136,17 @@ def train_configuration(
         forests=forests,
         report=report,
     )
+
+
+def regions_of(samples: Samples, folds: int) -> tuple[NDArray[np.int32], str]:
+    """int32 (n,), what leave-cluster-out holds out together, and what it is.
+
+    `events` that the data name, if there is one for each fold; else clusters of `similar ground`.
+    """
+    if samples.events is not None and len(set(samples.events)) >= folds:
+        return numbered(samples.events), "events"
+    known = {name: samples.statistics[name] for name in REFERENCE_STATISTICS if name in samples.statistics}
+    return clusters(known), "similar ground"
 
 
 def importance(recipe: Recipe, forests: Mapping[str, FittedForest], sets: Mapping[str, FeatureSet]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lsd.runtime.errors import TableError
 
+KINDS = ("kfold", "group", "event")  # what `folds_by` can keep together: nothing, ground, events
 CLUSTERS = 25  # proxies of regions: with 25, plain trees lose what METHOD reports for a changed one (docs/decisions.md)
 CLUSTER_SEED = 0
 
@@ -72,3 +73,35 @@ def both_classes_in_training(labels: NDArray[np.int8], fold: NDArray[np.int8]) -
                 f"without fold {name} all labels are {rest[0]}: {int(labels.sum())} positives are too few for "
                 f"{len(names)} folds; give fewer --folds or more positives"
             )
+
+
+def folds_by(
+    kind: str,
+    n: int,
+    folds: int,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    events: Sequence[str] | None = None,
+) -> NDArray[np.int8]:
+    """int8 (n,): fold of each sample.
+
+    Args:
+        kind: `kfold` (see `k_folds`), `group` or `event`: no ground, no event is in two folds.
+        groups, events: name of each sample's ground and event, None where the data do not tell.
+    Raises:
+        TableError: the data do not tell what is asked for, or there are fewer groups than folds.
+    """
+    if kind == "kfold":
+        return k_folds(n, folds, seed)
+    names = {"group": groups, "event": events}[kind]
+    if names is None:
+        raise TableError(
+            f"these data name no {kind}s, so folds cannot keep them apart; add a column {kind!r} to the label file or "
+            "fold by kfold"
+        )
+    return group_folds(numbered(names), folds)
+
+
+def numbered(names: Sequence[str]) -> NDArray[np.int32]:
+    """int32 (n,): the same number for the same name, in the order of the sorted names."""
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int32)

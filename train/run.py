@@ -1,10 +1,11 @@
-"""The run folder: what lsd-train leaves and lsd-export reads; it explains itself.
+"""The run folder of forests: what lsd-train forest leaves and lsd-export reads; it explains itself.
 
-run.json       what was trained on what, calibration, threshold, headline metrics (schema version 2)
+run.json       kind (`forest`), what was trained on what, calibration, threshold, headline metrics (schema version 2)
 report.json    every metric with its interval; plots.png a page of plots
 oof.csv        ID, label, fold, one column a member, their mean, the nested calibrated probability; the fold by
                clusters, and the mean of forests that saw nothing of the sample's cluster
 models/        one file a member, fitted on all samples, in the library's own form
+band_statistics.json, skipped.csv   of patches: what the bands hold, and the samples that could not be used
 features.npz   float32 matrix of each feature set over all samples: lsd-export checks parity on these rows
 """
 
@@ -26,6 +27,7 @@ from lsd.runtime.errors import LsdError, RunFolderError
 from lsd.runtime.features.sets import FeatureSet
 
 SCHEMA_VERSION = 2
+KIND = "forest"
 RUN_NAME, REPORT_NAME, OOF_NAME, FEATURES_NAME, MODELS_NAME, PLOTS_NAME = (
     "run.json",
     "report.json",
@@ -66,16 +68,22 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Read a run folder.
+    """Read a run folder of forests.
 
     Raises:
-        RunFolderError: no run folder, another schema version, a missing file or key.
+        RunFolderError: no run folder, a run of another kind or schema version, a missing file or key.
     """
     file = path / RUN_NAME
     if not file.is_file():
         raise RunFolderError(f"{path}: no run folder ({RUN_NAME} is missing); lsd-train forest -o {path} makes one")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
+        kind = document.get("kind", KIND)
+        if kind != KIND:
+            raise RunFolderError(
+                f"{path}: is a run of kind {kind!r}, expected {KIND!r} (of lsd-train forest); runs of other kinds are "
+                "exported by a later version"
+            )
         if document["schema_version"] != SCHEMA_VERSION:
             raise RunFolderError(
                 f"{path}: run schema version is {document['schema_version']!r}, this lsd-edge reads {SCHEMA_VERSION}; "
@@ -84,7 +92,16 @@ def load_run(path: Path) -> Run:
         return _run(path, document)
     except LsdError:
         raise
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise RunFolderError(f"{path}: incomplete run ({type(error).__name__}: {error}); train it again") from error
 
 

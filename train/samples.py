@@ -21,7 +21,9 @@ class Samples:
     """n labelled samples in file order; read-only.
 
     statistics: name (`red_mean`) -> float32 (n,), NaN where undefined. labels: int8 (n,), 0 or 1. source, sha256: the
-    file they came from (for patches: the label file).
+    file they came from (for patches: the label file). groups, events: name of the ground and of the event of each
+    sample, None where the data do not tell. synthetic: the pixels are made up. units: of the pixels, see
+    lsd.train.datasets.base.
     """
 
     ids: tuple[str, ...]
@@ -29,6 +31,10 @@ class Samples:
     statistics: Mapping[str, NDArray[np.float32]]
     source: str
     sha256: str
+    groups: tuple[str, ...] | None = None
+    events: tuple[str, ...] | None = None
+    synthetic: bool = False
+    units: str = "canonical"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,3 +94,21 @@ def ids_and_labels(path: Path, header: list[str], rows: list[list[str]]) -> tupl
     if labels.min() == labels.max():
         raise TableError(f"{path}: all {len(labels)} labels are {labels[0]}; training needs both classes")
     return ids, labels
+
+
+def names_in(path: Path, header: list[str], rows: list[list[str]], column: str) -> tuple[str, ...] | None:
+    """The names in an optional column (`group`, `event`), None where the file has no such column.
+
+    Raises:
+        TableError: the column stands there twice, or a row leaves it empty.
+    """
+    if column not in header:
+        return None
+    if header.count(column) != 1:
+        raise TableError(f"{path}: expected one column {column!r}, found {header.count(column)}; keep one")
+    at = header.index(column)
+    names = tuple(row[at].strip() for row in rows)
+    if "" in names:
+        name = rows[names.index("")][header.index("ID")]
+        raise TableError(f"{path}: {column} of {name!r} is empty; name one for every row, or remove the column")
+    return names

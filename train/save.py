@@ -16,9 +16,10 @@ from lsd.runtime.npz import npz_bytes
 from lsd.runtime.versions import installed
 from lsd.train.configuration import Trained
 from lsd.train.recipe import Recipe
-from lsd.train.run import FEATURES_NAME, MODELS_NAME, OOF_NAME, REPORT_NAME, RUN_NAME, SCHEMA_VERSION
+from lsd.train.run import FEATURES_NAME, KIND, MODELS_NAME, OOF_NAME, REPORT_NAME, RUN_NAME, SCHEMA_VERSION
 from lsd.train.samples import Samples
 
+FOLD_KINDS = {"kfold": "KFold, shuffled", "group": "GroupKFold by group", "event": "GroupKFold by event"}
 PACKAGES = ("numpy", "lightgbm", "xgboost-cpu", "xgboost", "scikit-learn", "scipy")
 
 
@@ -32,17 +33,20 @@ def save_run(
     data: dict[str, Any],
     folds: int,
     seed: int,
+    folds_by: str = "kfold",
 ) -> None:
     """Write every file of the run except the plots into an existing, empty folder.
 
     Args:
         data: what the user says about the samples: `name`, `licence`, `synthetic`.
+        folds_by: see lsd.train.folds.folds_by.
     """
     models = folder / MODELS_NAME
     models.mkdir()
     names = {member: forest.save(models, member).name for member, forest in trained.forests.items()}
     document = {
         "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
         "configuration": configuration,
         "bands": list(bands),
         "recipe": recipe.to_json(),
@@ -56,10 +60,11 @@ def save_run(
             **data,
             "source": samples.source,
             "sha256": samples.sha256,
+            "units": samples.units,
             "samples": len(samples),
             "positives": int(samples.labels.sum()),
         },
-        "folds": {"kind": "KFold, shuffled", "number": folds, "seed": seed},
+        "folds": {"kind": FOLD_KINDS[folds_by], "number": folds, "seed": seed},
         "calibration": trained.calibration.to_json(),
         "threshold": trained.threshold,
         "look_threshold": trained.look_threshold,

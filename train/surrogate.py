@@ -22,7 +22,7 @@ from lsd.runtime.bands import BAND_NAMES, BY_NAME, INDEX_BY_NAME, PATCH_SIZE_PX,
 from lsd.runtime.errors import TableError
 
 STATISTICS = ("mean", "std", "min", "max", "skew", "kurtosis")  # order along the last axis of rows
-# NDVI and NDWI of a row, where it has them, fix how near-infrared and green go along with the band of the NDVI
+# the spread of NDVI fixes how nir and blue go together, that of NDWI how green and nir do, where a row has them
 INDICES = ("ndvi", "ndwi")
 PIXELS = PATCH_SIZE_PX * PATCH_SIZE_PX
 
@@ -35,7 +35,7 @@ _CHUNK = 256  # channels solved together: some 70 MB
 _SLOPE, _CORNER = 1.6, 0.03  # spectrum (k^2 + corner^2)^-slope, k in cycles a pixel
 _DIFFERENCE_BLUR_PX = 0.56
 _VISIBLE_CORRELATION, _CHANNEL_CORRELATION, _DIFFERENCE_CORRELATION = 0.97, 0.85, 0.12  # the same patch
-_COUPLINGS = np.linspace(-0.98, 0.98, 15)
+_HALVINGS = 10  # of the half circle between two fields: to 0.2 degrees, 0.05 % of the spread of NDVI (median)
 
 
 def surrogate_patch(
@@ -73,8 +73,8 @@ def surrogates(
         rows: float64 (n, band, 6), the statistics in the order of `STATISTICS`.
         bands: canonical names along axis 1, in canonical order.
         textures: (n, band, 64, 64), None for random fields.
-        indices: `ndvi`, `ndwi` -> float64 (n, 6): their mean and spread decide how the bands go together; used with
-            random fields only.
+        indices: `ndvi`, `ndwi` -> float64 (n, 6): their spread decides how the bands go together; used with random
+            fields only.
     Returns:
         float32 (n, band, 64, 64).
     Raises:
@@ -86,7 +86,7 @@ def surrogates(
     fields = random_textures(n, bands, rng) if textures is None else np.array(textures, np.float64)
     fields = fields.reshape(n, len(bands), PIXELS)
     if textures is None and indices:
-        _couple(fields, values, bands, indices, rng)
+        _couple(fields, values, bands, indices)
     placed = _placed(values, fields).reshape(n, len(bands), PATCH_SIZE_PX, PATCH_SIZE_PX)
     return np.asarray(placed, np.float32)
 
@@ -249,27 +249,42 @@ def _fields(n: int, fine: bool, rng: np.random.Generator) -> Array:
     return np.asarray(field / field.std(axis=(1, 2), keepdims=True))
 
 
-def _couple(
-    fields: Array, values: Array, bands: Sequence[str], indices: Mapping[str, Array], rng: np.random.Generator
-) -> None:
-    """Choose fields of nir, then of green, in place, so that the spread of NDVI and NDWI is the row's."""
-    n = len(fields)
-    own = {band: _fields(n, False, rng).reshape(n, PIXELS) for band in ("nir", "green")}
+def _couple(fields: Array, values: Array, bands: Sequence[str], indices: Mapping[str, Array]) -> None:
+    """Turn the fields of nir, then of green, in place, until the spread of NDVI, then of NDWI, is the row's.
+
+    A field turns from its own by -90..90 degrees, towards that of the index's other band or against it: sin(turn) other
+    + cos(turn) own. The spread falls on the way, as bands that rise together keep their ratio, so halving finds the
+    turn. Green's own field goes with the visible bands and keeps as much of that as NDWI lets it.
+
+    Args:
+        fields: float64 (n, band, pixel), of mean 0 and variance 1.
+        values: float64 (n, band, pixel), ascending.
+        indices: as in `surrogates`; a spread that is NaN or out of reach leaves the field own, or as near as it comes.
+    """
     for index, band in zip(INDICES, ("nir", "green"), strict=True):
         facts = INDEX_BY_NAME[index]
         if index not in indices or not {facts.numerator, facts.denominator} <= set(bands):
             continue
-        at, other = bands.index(band), facts.denominator if band == facts.numerator else facts.numerator
-        fixed = _placed(values[:, bands.index(other)], fields[:, bands.index(other)])
-        partner = fields[:, bands.index(other)]
-        tries = []
-        for coupling in _COUPLINGS:
-            field = coupling * partner + np.sqrt(1 - coupling**2) * own[band]
-            moving = _placed(values[:, at], field)
+        at = bands.index(band)
+        other = bands.index(facts.denominator if band == facts.numerator else facts.numerator)
+        own, partner = fields[:, at].copy(), fields[:, other]
+        fixed, wanted = _placed(values[:, other], partner), indices[index][:, STATISTICS.index("std")]
+        low, high = np.full(len(fields), -np.pi / 2), np.full(len(fields), np.pi / 2)
+        nearest, miss = np.zeros(len(fields)), np.full(len(fields), np.inf)
+        for _ in range(_HALVINGS):
+            turn = (low + high) / 2
+            moving = _placed(values[:, at], _turned(own, partner, turn))
             a, b = (moving, fixed) if band == facts.numerator else (fixed, moving)
-            tries.append(((a - b) / (a + b + facts.epsilon)).std(axis=1))
-        best = _COUPLINGS[np.argmin(np.abs(np.array(tries) - indices[index][:, 1]), axis=0)][:, None]
-        fields[:, at] = best * partner + np.sqrt(1 - best**2) * own[band]
+            excess = ((a - b) / (a + b + facts.epsilon)).std(axis=1) - wanted
+            nearer = np.abs(excess) < miss
+            nearest[nearer], miss[nearer] = turn[nearer], np.abs(excess[nearer])
+            low, high = np.where(excess > 0, turn, low), np.where(excess > 0, high, turn)
+        fields[:, at] = _turned(own, partner, nearest)
+
+
+def _turned(own: Array, partner: Array, turn: Array) -> Array:
+    """Fields (n, pixel) between their own and the partner's: 0 is own, pi/2 the partner's, -pi/2 its negative."""
+    return np.asarray(np.sin(turn)[:, None] * partner + np.cos(turn)[:, None] * own)
 
 
 def rows_of(statistics: Mapping[str, NDArray[np.floating]], bands: Sequence[str] = BAND_NAMES) -> Array:

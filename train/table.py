@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.errors import BundleError, TableError
 from lsd.runtime.features.sets import split
-from lsd.train.samples import Samples, ids_and_labels, read_rows, sha256_of
+from lsd.train.samples import Samples, ids_and_labels, names_in, read_rows, sha256_of
 
 # The published table of the data set calls bands by number and kurtosis `kurt` (METHOD, real numbers to test against)
 _NUMBERED = {f"band{number}": band for number, band in enumerate(BAND_NAMES, start=1)}
@@ -31,12 +31,14 @@ def canonical(column: str) -> str | None:
 def read_table(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> Samples:
     """Samples from a CSV or CSV.gz with the columns `ID`, `label` and statistics by our names or the published ones.
 
+    Columns `group` and `event` are read where they are there.
+
     Args:
         needed: statistics that the feature sets use.
         wanted: statistics to read too where the table has them; all others are left out.
     Raises:
         TableError: a missing column or one given twice, a value that is no finite float32 number (empty or NaN is
-            missing), labels (see `ids_and_labels`).
+            missing), labels (see `ids_and_labels`), an empty group or event.
     """
     header, rows = read_rows(path)
     ids, labels = ids_and_labels(path, header, rows)
@@ -55,7 +57,8 @@ def read_table(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) ->
                 "add it, or choose another recipe or fewer bands"
             )
         statistics[name] = _numbers(path, name, [row[columns[name]] for row in rows])
-    return Samples(ids, labels, statistics, path.name, sha256_of(path))
+    groups, events = (names_in(path, header, rows, column) for column in ("group", "event"))
+    return Samples(ids, labels, statistics, path.name, sha256_of(path), groups, events)
 
 
 def _numbers(path: Path, name: str, texts: list[str]) -> NDArray[np.float32]:

@@ -55,7 +55,7 @@ def patches(write):
         (place / "labels.csv").write_text("ID,label\ngood,0\nbad,1\n")
         np.save(place / "good.npy", np.ones((64, 64, 12)))
         write(place / "bad.npy")
-        return "--patches", place, "--labels", place / "labels.csv"
+        return "--patches", place, "--labels", place / "labels.csv", "--strict"
 
     return layout
 
@@ -98,6 +98,7 @@ CASES = {
     "pickled": (patches(lambda path: path.write_bytes(PICKLED)), "bad.npy: cannot be read as a patch"),
     "archive": (patches(archive), "bad.npy: cannot be read as a patch"),
     "torn archive": (patches(lambda path: path.write_bytes(b"PK\x03\x04 torn")), "bad.npy: cannot be read as a patch"),
+    "no patch left": (lambda place: patches(lambda path: None)(place)[:4], "5 folds of 1 samples"),
     "unknown option": (options({"foldss": 3}), "unknown key 'foldss', did you mean 'folds'?"),
     "type of an option": (options({"folds": "3"}), "folds must be int, is '3'"),
     "type of a name": (options({"name": 3}), "name must be str, is 3"),

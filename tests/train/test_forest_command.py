@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from patch_sets import write_patch_set
 from sklearn.metrics import f1_score, roc_auc_score
 from tables import write_patches, write_table
 
-from lsd.runtime.bands import of_modality
+from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.errors import RunFolderError
 from lsd.train.cli.forest import bands_of
 from lsd.train.cli.main import main
@@ -133,9 +134,19 @@ def test_a_real_table_learns_something(shared_data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--recipe", "quick"), "give either --table FILE, or --patches DIR with --labels CSV"),
-        (("--table", "TABLE", "--patches", "."), "give either --table FILE"),
-        (("--patches", "."), "give either --table FILE"),
+        (("--recipe", "quick"), "give either --table FILE or one of --patches DIR, --tiles DIR, --landslide4sense DIR"),
+        (("--table", "TABLE", "--patches", "."), "found --table FILE and --patches DIR"),
+        (("--table", "TABLE", "--labels", "l.csv"), "found --table FILE and --labels"),
+        (("--patches", "."), "labels.csv: cannot be read"),
+        (("--patches", ".", "--tiles", "."), "found --patches DIR and --tiles DIR"),
+        (("--labels", "l.csv"), "give one of --patches DIR, --tiles DIR, --landslide4sense DIR; found none"),
+        (("--tiles", "."), "--tiles DIR needs either --label-rasters PATH or --polygons FILE"),
+        (("--tiles", ".", "--label-rasters", ".", "--polygons", "p"), "needs either --label-rasters"),
+        (("--tiles", ".", "--labels", "l.csv"), "--labels belongs to --patches DIR; leave it out"),
+        (("--patches", ".", "--min-slide-m2", "900"), "--min-slide-m2 belongs to --tiles DIR and"),
+        (("--landslide4sense", "absent"), "absent: holds no image_*.h5"),
+        (("--landslide4sense", ".", "--min-slide-m2", "0"), "--min-slide-m2 should be an area above 0, is 0"),
+        (("--table", "TABLE", "--folds-by", "group"), "these data name no groups"),
         (("--table", "absent.csv"), "absent.csv: cannot be read"),
         (("--table", "TABLE", "--recipe", "quik"), "did you mean 'quick'"),
         (
@@ -218,3 +229,67 @@ def damaged(run_folder, tmp_path, name, content):
 def test_damaged_run_folders(run_folder, tmp_path, name, content, line):
     with pytest.raises(RunFolderError, match=line):
         load_run(damaged(run_folder, tmp_path, name, content))
+
+
+SMALL = [{"id": "a", "library": "lightgbm", "feature_set": "table-85", "rounds": 4, "parameters": {"num_leaves": 4}}]
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    """120 made-up patches on 20 grounds of 10 events, two of which cannot be used, and a small recipe."""
+    place = tmp_path_factory.mktemp("grouped")
+    folder = write_patch_set(place / "patches", 120)
+    (folder / "P007.npy").unlink()
+    np.save(folder / "P050.npy", np.zeros((64, 64, 12)))
+    (place / "r.json").write_text(json.dumps({"name": "r", "description": "", "members": SMALL}))
+    return place
+
+
+def test_patches_are_surveyed_and_what_they_say_is_recorded(grouped, tmp_path):
+    words = ("--patches", grouped / "patches", "--recipe", grouped / "r.json", "--folds", 3)
+    done = lsd_train(*words, "--folds-by", "event", "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "2 samples skipped: skipped.csv in the run folder lists them" in done.stderr
+    document = load_run(tmp_path / "run").document
+    assert document["kind"] == "forest" and document["data"]["synthetic"] is True
+    assert document["data"]["samples"] == 118 and document["data"]["units"] == "canonical"
+    assert document["folds"]["kind"] == "GroupKFold by event"
+    with (tmp_path / "run" / "skipped.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["ID"] for row in rows] == ["P007", "P050"] and "no pixel of any band is valid" in rows[1]["reason"]
+    bands = json.loads((tmp_path / "run" / "band_statistics.json").read_text())
+    assert list(bands) == list(BAND_NAMES) and bands["red"]["valid"] == 118 * 64 * 64
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["clusters"], report["clusters_are"]) == (10, "events")
+    with (tmp_path / "run" / "oof.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for kept_together in ("fold", "cluster_fold"):  # twelve patches in a row are of one event
+        folds_of = {}
+        for row in rows:
+            folds_of.setdefault(int(row["ID"][1:]) // 12, set()).add(row[kept_together])
+        assert len(folds_of) == 10 and all(len(folds) == 1 for folds in folds_of.values())
+        assert len(set.union(*folds_of.values())) == 3
+
+
+def test_ground_is_kept_together_and_strict_stops(grouped, tmp_path):
+    words = ("--patches", grouped / "patches", "--recipe", grouped / "r.json", "--folds", 3, "-q")
+    done = lsd_train(*words, "--folds-by", "group", "--bands", "optical", "-o", tmp_path / "run")
+    assert done.exit_code == 0 and len(done.stderr.splitlines()) == 1, done.stderr
+    with (tmp_path / "run" / "oof.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    grounds = {int(row["ID"][1:]) // 6: row["fold"] for row in rows}
+    assert all(grounds[int(row["ID"][1:]) // 6] == row["fold"] for row in rows)
+    done = lsd_train(*words, "--strict", "-o", tmp_path / "strict")
+    assert done.exit_code == 2 and "P007.npy: cannot be read" in done.stderr
+    assert not (tmp_path / "strict").exists()
+
+
+def test_a_run_of_another_kind_is_named(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    older = {key: value for key, value in document.items() if key != "kind"}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(older))
+    assert load_run(tmp_path / "run").configuration == document["configuration"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**document, "kind": "encoder"}))
+    with pytest.raises(RunFolderError, match=r"is a run of kind 'encoder', expected 'forest' .* by a later"):
+        load_run(tmp_path / "run")

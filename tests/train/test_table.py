@@ -9,7 +9,7 @@ from tables import write_table
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.errors import TableError
 from lsd.runtime.features.sets import feature_set
-from lsd.train.patches import read_patch
+from lsd.train.datasets.npy import read_patch
 from lsd.train.table import canonical, read_table
 
 HEADER = "ID,label,red_mean\n"

@@ -6,7 +6,12 @@ import click
 
 from lsd.runtime import __version__
 from lsd.runtime.command import LsdGroup
+from lsd.train.cli.encoder import encoder
+from lsd.train.cli.ensemble import ensemble
+from lsd.train.cli.evaluate import evaluate
 from lsd.train.cli.forest import forest
+from lsd.train.cli.import_checkpoints import import_checkpoints
+from lsd.train.cli.surrogate import surrogate
 
 
 @click.group(cls=LsdGroup)
@@ -17,4 +22,8 @@ def main() -> None:
     """Train models that say which 64 x 64 px patches hold a landslide."""
 
 
-main.add_command(forest)
+for command in (surrogate, forest, encoder, import_checkpoints, ensemble, evaluate):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -19,8 +19,8 @@ class PatchDataset:
     ids: unique. labels: int8 (n,), 0 or 1. bands: canonical names, in canonical order. reader: position -> float32
     (band, 64, 64), NaN where not valid; reads from disk, keeps nothing; raises PatchFileError for a sample that cannot
     be used. groups: name of the ground a patch lies on (tile, image), that folds must not split; events: name of the
-    event; None where the layout does not tell. source, sha256: the file that lists the samples. units: `canonical` is DN
-    and dB as lsd.runtime.bands has them; `relative` is anything else: a network trained on it cannot be exported.
+    event; None where the layout does not tell. source, sha256: the file that lists the samples. units: `canonical` is
+    DN and dB as lsd.runtime.bands has them; `relative` is anything else: a network trained on it cannot be exported.
     synthetic: pixels are made up, which everything trained on them says.
     """
 

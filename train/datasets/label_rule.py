@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lsd.runtime.errors import UsageError
+from lsd.runtime.manifest import MIN_VALID_FRACTION
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class LabelRule:
     """
 
     min_slide_m2: float = 1000.0
-    min_valid: float = 0.9
+    min_valid: float = MIN_VALID_FRACTION
 
     def __post_init__(self) -> None:
         """Raises UsageError for an area that is not above 0."""

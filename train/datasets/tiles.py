@@ -18,7 +18,7 @@ from lsd.runtime.bands import PATCH_SIZE_PX, in_order
 from lsd.runtime.errors import LsdError, PatchFileError, SourceError, TableError
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.reader import TileReader, patch_batches, read_windows
-from lsd.runtime.sources import tiles_of
+from lsd.runtime.sources import TileFailure, tiles_of
 from lsd.runtime.tiles import Tile
 from lsd.train.datasets.base import PatchDataset
 from lsd.train.datasets.ground_labels import SLIDE, UNKNOWN, GroundLabels
@@ -58,6 +58,7 @@ def tile_dataset(
     tiles = _with_common_bands(_tiles_in(folder, strict))
     left_out: Counter[str] = Counter()
     used: list[Tile] = []
+    failed: list[LsdError] = []
     cells: list[list[Cell]] = []
     for tile in tiles:
         try:
@@ -65,13 +66,14 @@ def tile_dataset(
         except LsdError as error:
             if strict:
                 raise
+            failed.append(error)
             _log.warning("tile %s left out: %s", tile.id, error)
             continue
         used.append(tile)
         cells.append(found)
         left_out += others
     if not used:
-        raise SourceError(f"{folder}: no tile can be used; the log says why for each of {len(tiles)}")
+        raise SourceError(f"{folder}: none of {len(tiles)} tiles can be used; the first: {failed[0]}")
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         _log.warning(
@@ -104,16 +106,18 @@ def _dataset(source: str, tiles: Sequence[Tile], cells: Sequence[Sequence[Cell]]
 
 
 def _tiles_in(folder: Path, strict: bool) -> list[Tile]:
-    tiles = []
+    tiles: list[Tile] = []
+    failures: list[TileFailure] = []
     for found in tiles_of([folder]):
         if isinstance(found, Tile):
             tiles.append(found)
         elif strict:
             raise found.error
         else:
+            failures.append(found)
             _log.warning("tile %s left out: %s", found.id, found.error)
     if not tiles:
-        raise SourceError(f"{folder} holds no tile that can be used; lsd-run --inspect {folder} says why")
+        raise SourceError(f"{folder}: no tile can be used; the first: {failures[0].error}")
     return tiles
 
 

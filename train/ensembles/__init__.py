@@ -1,0 +1,1 @@
+"""Several runs, or columns of probabilities, combined into one."""

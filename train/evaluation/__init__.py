@@ -1,0 +1,1 @@
+"""Runs judged on patches they have not seen."""
