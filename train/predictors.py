@@ -114,7 +114,7 @@ def predictor_from_run(path: Path, device: str = "cpu", threads: int | None = No
 
 def _forest(path: Path) -> Predictor:
     run = load_run(path)
-    forests = [_fitted(member) for member in run.members]
+    forests = [fitted_member(member) for member in run.members]
 
     def probability_of(subject: Subject, configuration: Configuration, advance: Advance) -> NDArray[np.float64]:
         matrices = {name: one.of_statistics(subject.statistics) for name, one in run.feature_sets.items()}
@@ -224,7 +224,7 @@ def _ensemble(path: Path, document: dict[str, Any], device: str, threads: int | 
     )
 
 
-def _fitted(member: TrainedMember) -> FittedForest:
+def fitted_member(member: TrainedMember) -> FittedForest:
     """The model file of a member, read by its own library; one thread."""
     if member.library == "lightgbm":
         import lightgbm

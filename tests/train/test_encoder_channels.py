@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,21 +8,13 @@ import torch
 
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.errors import RunFolderError, UsageError
+from lsd.train.datasets.band_statistics import BandStatistics
 from lsd.train.encoders.channel_names import CHANNEL_NAMES
 from lsd.train.encoders.channels import LIMIT, Channels
 from lsd.train.encoders.scaling import Scaling, paper_scaling, scaling_of_data
 
 torch.set_num_threads(1)
 PAIRS = {12: (3, 0), 13: (3, 1), 14: (3, 2), 15: (2, 1), 16: (2, 0), 17: (1, 0)}  # METHOD, task: numbers of the bands
-
-
-@dataclass
-class Statistics:
-    mean: dict[str, float]
-    std: dict[str, float]
-    q05: dict[str, float]
-    q50: dict[str, float]
-    q95: dict[str, float]
 
 
 def patches(n: int = 3, seed: int = 0) -> np.ndarray:
@@ -116,10 +107,9 @@ def test_papers_constants_are_those_of_the_method():
 
 
 def test_constants_of_the_data_and_their_way_through_json():
-    values = {"red": 1.0, "nir": 2.0}
-    statistics = Statistics(
-        values, {"red": 3.0, "nir": 4.0}, {"red": -1.0, "nir": 0.0}, {"red": 0.1, "nir": 0.3}, values
-    )
+    levels = {"mean": (1.0, 2.0), "std": (3.0, 4.0), "q05": (-1.0, 0.0), "q50": (0.1, 0.3), "q95": (1.0, 2.0)}
+    columns = {name: dict(zip(("red", "nir"), pair, strict=True)) for name, pair in levels.items()}
+    statistics = BandStatistics(**columns, min={}, max={}, valid={})
     standard = scaling_of_data("standard", statistics, ("nir", "red"))
     assert standard == Scaling("standard", {"red": 1.0, "nir": 2.0}, {"red": 3.0, "nir": 4.0})
     robust = scaling_of_data("robust", statistics, ("nir",))
@@ -130,8 +120,9 @@ def test_constants_of_the_data_and_their_way_through_json():
 @pytest.mark.parametrize("spread", [0.0, float("nan")])
 def test_a_band_without_spread_is_refused(spread):
     one = {"red": spread}
+    statistics = BandStatistics(one, one, one, one, one, one, one, {"red": 0})
     with pytest.raises(UsageError, match="band red is constant or has no valid pixel"):
-        scaling_of_data("standard", Statistics(one, one, one, one, one), ("red",))
+        scaling_of_data("standard", statistics, ("red",))
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,12 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_is_made(folder):
     assert not mark.exists() and not output.exists()
 
 
+def test_absent_libraries_are_named(folder, monkeypatch):
+    monkeypatch.setattr("lsd.train.cli.encoder.LIBRARIES", ("torch", "absent_here"))
+    result, _ = run(folder)
+    assert result.exit_code == 2 and "needs absent_here: pip install 'lsd-edge[train]'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

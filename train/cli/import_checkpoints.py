@@ -12,6 +12,7 @@ import click
 
 from lsd.runtime.command import LsdCommand, options_from, set_verbosity, verbosity_options
 from lsd.runtime.errors import ConfigurationError
+from lsd.train.cli.encoder import check_libraries
 from lsd.train.cli.forest import check_output
 
 
@@ -57,6 +58,7 @@ def import_checkpoints(
     Tensors are read and nothing else: a file that would have to run code is refused. Names and shapes must be those of
     the recipe's network. lsd-train evaluate and lsd-export then take the run like any other.
     """
+    check_libraries()
     from lsd.runtime.commit import prepare_output, whole_folder
     from lsd.train import checkpoints
     from lsd.train.encoder_save import write_imported_run

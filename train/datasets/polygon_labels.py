@@ -16,7 +16,8 @@ from rasterio.errors import CRSError
 from rasterio.features import rasterize
 from rasterio.warp import transform, transform_bounds
 
-from lsd.runtime.errors import SourceError, TableError
+from lsd.runtime.errors import SourceError, TableError, TileError
+from lsd.runtime.ingest.raster import GDAL_ERRORS
 from lsd.runtime.tiles import Tile
 from lsd.train.datasets.ground_labels import NO_SLIDE, SLIDE, ReadLabels
 
@@ -41,9 +42,14 @@ class PolygonLabels:
 
     @contextmanager
     def of_tile(self, tile: Tile) -> Iterator[ReadLabels]:
-        """Labels on the grid of a tile."""
+        """Labels on the grid of a tile; raises TileError, see `GroundLabels`."""
         grid = tile.grid
-        outlines = self._near(tile)
+        try:
+            outlines = self._near(tile)
+        except GDAL_ERRORS as error:
+            raise TileError(
+                f"{self.path}: outlines cannot be placed on the grid of tile {tile.id} ({error})"
+            ) from error
         tree = shapely.STRtree(outlines)
 
         def read(y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
