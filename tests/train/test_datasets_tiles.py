@@ -346,8 +346,8 @@ def test_labels_that_cannot_be_used_are_one_line(place, tmp_path):
     write_outlines(tmp_path / "two.gpkg", square, layer="b")
     with pytest.raises(TableError, match="expected one layer of polygons, found a, b"):
         PolygonLabels(tmp_path / "two.gpkg")
-    around = shapely.box(14, 41, 180, 42)  # its far end has no place in the tile's UTM zone
-    write_outlines(tmp_path / "wide.gpkg", [shapely.segmentize(around, 5)], "EPSG:4326")
+    far_off = shapely.Polygon([(14, 38), (14, 42), (105, 0)])  # its tip has no place in the tile's UTM zone
+    write_outlines(tmp_path / "wide.gpkg", [far_off], "EPSG:4326")
     with pytest.raises(TileError, match="outlines cannot be placed on the grid of tile"):
         tile_dataset(tiles, PolygonLabels(tmp_path / "wide.gpkg"), strict=True)
     bare = write_tiff(tmp_path / "bare.tif", slide_mask(), crs=None)

@@ -15,7 +15,7 @@ from lsd.runtime.errors import RecipeError, UsageError
 from lsd.train.encoders.galileo import PRETRAINING, GalileoBackbone, views_of
 from lsd.train.encoders.galileo_encoder import LEFT_OUT, GalileoEncoder, resized_kernel
 from lsd.train.encoders.network import network_from_recipe
-from lsd.train.encoders.recipe import read_encoder_recipe
+from lsd.train.encoders.recipe import encoder_recipe_of, read_encoder_recipe
 from lsd.train.encoders.scaling import paper_scaling
 from lsd.train.encoders.weights import Pretrained
 from lsd.train.groups import bands_of_groups
@@ -268,3 +268,18 @@ def test_published_tables_are_those_computed_here(published):
     for view, timestep in enumerate((0, 1, 2, 3)):
         torch.testing.assert_close(fixed[view, 0, :32], stored["pos_embed"][timestep], atol=1e-5, rtol=0)
         torch.testing.assert_close(fixed[view, 0, 32:64], stored["month_embed.weight"][5], atol=1e-5, rtol=0)
+
+
+def test_an_argument_that_it_does_not_take_is_one_line():
+    stored = {
+        "name": "wrong",
+        "description": "",
+        "network": {
+            "encoders": [{"backbone": "galileo-nano", "channels": ["optical"], "arguments": {"patch_px": 8}}],
+            "head": "single",
+            "input_px": 64,
+        },
+        "scaling": {"kind": "standard", "constants": "paper"},
+    }
+    with pytest.raises(RecipeError, match="patch_px"):
+        network_from_recipe(encoder_recipe_of(stored, "wrong"), paper_scaling("standard"))

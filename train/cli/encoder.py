@@ -21,7 +21,7 @@ def check_libraries() -> None:
     """Raise UsageError, with the command that installs them, if libraries of the extra `train` are absent."""
     absent = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if absent:
-        raise UsageError(f"lsd-train encoder needs {', '.join(absent)}: pip install 'lsd-edge[train]'")
+        raise UsageError(f"lsd-train needs {', '.join(absent)}: pip install 'lsd-edge[train]'")
 
 
 @click.command(cls=LsdCommand, context_settings={"max_content_width": 100})

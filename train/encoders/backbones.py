@@ -47,8 +47,11 @@ def _galileo(settings: EncoderSettings, outputs: int, pretrained: Pretrained) ->
 
     if pretrained.source == "hub":
         raise UsageError(f"the weights of {GALILEO} are no part of timm's hub; give --pretrained with their folder")
-    backbone = GalileoBackbone(settings.channels, outputs, pretrained.path, **settings.arguments)
-    return backbone, "random" if pretrained.path is None else str(pretrained.path.name)
+    try:
+        backbone = GalileoBackbone(settings.channels, outputs, pretrained.path, **settings.arguments)
+    except TypeError as error:
+        raise RecipeError(f"{GALILEO} does not take the recipe's arguments ({error})") from error
+    return backbone, backbone.origin
 
 
 def _of_timm(settings: EncoderSettings, outputs: int, pretrained: Pretrained) -> tuple[nn.Module, str]:
