@@ -9,7 +9,7 @@ TILES_PACKAGE := bigearthnet-common==2.8.0
 PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/shims/*}/versions/3.10*/bin/python3.10; do \
 	"$$p" -c "import venv" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help setup test lint test-310 demo reference measure faults docs system-deps clean
+.PHONY: help setup test lint test-310 demo reference measure faults networks docs system-deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -85,6 +85,28 @@ faults: setup ## faults through the ingest, and how often clean scenes are flagg
 		-o benchmarks/results/faults.json --commit $$(git rev-parse --short HEAD)
 	$(VENV)/bin/python -m lsd.benchmarks.plausibility --table $(TABLE) \
 		-o benchmarks/results/plausibility.json --commit $$(git rev-parse --short HEAD)
+
+SURROGATE_RUN = $(VENV)/bin/lsd-train encoder --patches runs/surrogates --recipe small-convnet --epochs 6 --threads 1 --overwrite \
+	--data-name "surrogates of the feature table" --licence "CC-BY-SA 4.0"
+RESULT = --commit $$(git rev-parse --short HEAD) -o benchmarks/results
+
+networks: setup ## ensembles on the real table; networks, student and kills on surrogates of it (three hours on one core)
+	for bands in all optical sar; do $(TRAIN) --bands $$bands --recipe $$([ $$bands = all ] && echo default || echo partial) -o runs/$$bands || exit 1; done
+	$(TRAIN) --bands all --recipe paper-lightgbm-table -o runs/lightgbm
+	$(TRAIN) --bands all --recipe paper-xgboost-table -o runs/xgboost
+	$(VENV)/bin/python -m lsd.benchmarks.ensembles runs/all runs/xgboost runs/lightgbm \
+		--network $(LSD_DATA)/zindi-landslide/network_oof.csv $(RESULT)/ensembles.json
+	$(VENV)/bin/lsd-train ensemble forest=runs/all --external network=$(LSD_DATA)/zindi-landslide/network_oof.csv:eva_oof_prob -o runs/ensemble --overwrite
+	$(VENV)/bin/lsd-train surrogate --table $(TABLE) -o runs/surrogates --jobs 2 --licence "CC-BY-SA 4.0" --overwrite
+	$(SURROGATE_RUN) -o runs/surrogate-convnet
+	$(SURROGATE_RUN) --teacher runs/ensemble -o runs/surrogate-student
+	$(VENV)/bin/python -m lsd.benchmarks.surrogate_network --network runs/surrogate-convnet \
+		--forest all=runs/all --forest optical=runs/optical --forest sar=runs/sar $(RESULT)/surrogate_network.json
+	$(VENV)/bin/python -m lsd.benchmarks.student --teacher runs/ensemble --student runs/surrogate-student --untaught runs/surrogate-convnet \
+		--forest runs/all --patches runs/surrogates $(RESULT)/student.json
+	$(VENV)/bin/python -m lsd.benchmarks.paper_networks --patches runs/surrogates $(RESULT)/paper_networks.json
+	$(VENV)/bin/lsd-train surrogate --table $(TABLE) -o runs/surrogates-few --rows 180 --licence "CC-BY-SA 4.0" --overwrite
+	$(VENV)/bin/python -m lsd.benchmarks.kills --patches runs/surrogates-few --recipe small-convnet --folder runs/kills $(RESULT)/kills.json
 
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md

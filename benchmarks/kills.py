@@ -72,7 +72,7 @@ def killed(words: list[str], run: Path, start_s: float, work_s: float, times: in
 @click.command(cls=LsdCommand)
 @click.option("--patches", required=True, type=click.Path(path_type=Path), help="Folder of patches and labels.csv.")
 @click.option("--recipe", required=True, help="An encoder recipe that trains in a minute.")
-@click.option("--epochs", default=4, show_default=True, help="Epochs of each fold.")
+@click.option("--epochs", default=8, show_default=True, help="Epochs of each fold.")
 @click.option("--times", default=20, show_default=True, help="Number of kills.")
 @click.option("--folder", required=True, type=click.Path(path_type=Path), help="Where the runs go.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
