@@ -40,7 +40,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "xterm")
     text = run("auto", Terminal())
     assert text.count("\r") == 5 and text.endswith("[########################] 3 of 3: tile c\x1b[K\n")
-    assert "[########................] 1 of 3: tile a" in text
+    assert "[########................] 1 of 3, 1 min 0 s left: tile a" in text
 
 
 @pytest.mark.parametrize(("stream", "term"), [(io.StringIO(), "xterm"), (Terminal(), "dumb")])
