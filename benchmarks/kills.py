@@ -18,10 +18,13 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 
 from lsd.runtime.command import LsdCommand
 from lsd.runtime.doctor import facts
 from lsd.train.encoder_run import WEIGHTS_NAME
+from lsd.train.fitting.fold import STATE_NAME
+from lsd.train.fitting.state import load_state
 from lsd.train.fitting.workplace import workplace_of
 
 SEED = 3
@@ -40,12 +43,23 @@ def products(run: Path) -> dict[str, str]:
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def killed(words: list[str], run: Path, start_s: float, work_s: float, times: int) -> list[dict[str, Any]]:
+def place(folder: Path) -> dict[str, Any]:
+    """Where a stopped training stands: folds that are done, and steps of the one under way."""
+    states = [load_state(file, torch.device("cpu")) for file in folder.glob(f"folds/*/{STATE_NAME}")]
+    return {
+        "folds_finished": sum(1 for _ in folder.glob("folds/*/done.npz")),
+        "steps_of_next": max((int(state["step"]) for state in states), default=0),
+    }
+
+
+def killed(words: list[str], run: Path, work_s: float, times: int) -> list[dict[str, Any]]:
     """Start and kill the command at random moments, then let it finish; where each life ended.
 
+    Every fourth life ends anywhere, most of these before the first step; the others some time after they saved for the
+    first time, so that the training moves on.
+
     Args:
-        start_s, work_s: what it takes to begin, and to train undisturbed: lives are long enough to move on by about 3/4
-            of the work in all.
+        work_s: what it takes undisturbed: lives are long enough for about 3/4 of it in all.
     Raises:
         RuntimeError: it came to an end before it had been killed so often, or failed.
     """
@@ -53,20 +67,27 @@ def killed(words: list[str], run: Path, start_s: float, work_s: float, times: in
     lives: list[dict[str, Any]] = []
     folder = workplace_of(run)
     while len(lives) < times:
-        life_s = start_s + float(rng.uniform(0, 1.5 * work_s / times))
+        begun_s, begun = time.monotonic(), time.time()
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if len(lives) % 4 != 3:
+            while process.poll() is None and not _saved_since(folder, begun):
+                time.sleep(0.02)
         try:
-            _, said = process.communicate(timeout=life_s)
+            _, said = process.communicate(timeout=float(rng.uniform(0, 2 * work_s / times)))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
         else:
             raise RuntimeError(f"ended by itself after {len(lives)} kills: {said.decode()[-500:]}")
-        finished = sum(1 for _ in folder.glob("folds/*/done.npz"))
-        lives.append({"after_s": round(life_s, 2), "folds_finished": finished})
+        lives.append({"after_s": round(time.monotonic() - begun_s, 2), **place(folder)})
         click.echo(f"kill {len(lives)}: {lives[-1]}", err=True)
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     return lives
+
+
+def _saved_since(folder: Path, begun: float) -> bool:
+    files = [*folder.glob(f"folds/*/{STATE_NAME}"), *folder.glob("folds/*/done.npz")]
+    return any(file.stat().st_mtime > begun for file in files if file.exists())
 
 
 @click.command(cls=LsdCommand)
@@ -81,9 +102,8 @@ def main(patches: Path, recipe: str, epochs: int, times: int, folder: Path, outp
     """Compare a training that is killed 20 times with one that is not (ten minutes)."""
     folder.mkdir(parents=True, exist_ok=True)
     whole, stopped = folder / "whole", folder / "stopped"
-    start_s = _timed([sys.executable, "-c", "import lsd.train.encoder_training, sklearn.model_selection"])
     whole_s = _timed(command(patches, recipe, whole, epochs))
-    lives = killed(command(patches, recipe, stopped, epochs), stopped, start_s, whole_s - start_s, times)
+    lives = killed(command(patches, recipe, stopped, epochs), stopped, whole_s, times)
     ours, theirs = products(stopped), products(whole)
     same = {name: ours.get(name) == digest for name, digest in theirs.items()}
     result = {
