@@ -48,7 +48,7 @@ def place(folder: Path) -> dict[str, Any]:
     states = [load_state(file, torch.device("cpu")) for file in folder.glob(f"folds/*/{STATE_NAME}")]
     return {
         "folds_finished": sum(1 for _ in folder.glob("folds/*/done.npz")),
-        "steps_of_next": max((int(state["step"]) for state in states), default=0),
+        "steps_of_next": max((int(state["numbers"]["step"]) for state in states), default=0),
     }
 
 

@@ -24,6 +24,10 @@ from lsd.train.datasets.ground_labels import NO_SLIDE, SLIDE, ReadLabels
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
+class _NoPlaceError(ValueError):
+    """A vertex has no coordinates in the CRS of a tile."""
+
+
 class PolygonLabels:
     """Outlines of slides in any CRS, held in memory. Ground outside of all is without slide: map all slides of a tile.
 
@@ -46,7 +50,7 @@ class PolygonLabels:
         grid = tile.grid
         try:
             outlines = self._near(tile)
-        except GDAL_ERRORS as error:
+        except (*GDAL_ERRORS, _NoPlaceError) as error:
             raise TileError(
                 f"{self.path}: outlines cannot be placed on the grid of tile {tile.id} ({error})"
             ) from error
@@ -75,7 +79,10 @@ class PolygonLabels:
         found = self._outlines[np.sort(self._tree.query(about))]
 
         def to_tile(places: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.column_stack(transform(self._crs, grid.crs, places[:, 0], places[:, 1]))
+            placed = np.column_stack(transform(self._crs, grid.crs, places[:, 0], places[:, 1]))
+            if not np.isfinite(placed).all():  # GDAL reports the first failures of a transformation only
+                raise _NoPlaceError("a vertex lies where its CRS is not defined")
+            return placed
 
         return np.asarray(shapely.transform(found, to_tile), object)
 
