@@ -1,0 +1,1 @@
+"""CUDA devices behind one small seam: memory, pinned buffers, streams, events and captured graphs."""
