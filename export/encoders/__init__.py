@@ -1,0 +1,1 @@
+"""Networks as whole ONNX graphs: raw bands in, logit out."""
