@@ -1,0 +1,1 @@
+"""TensorRT plans from ONNX graphs: built in a child process, inspected, kept as a local cache."""
