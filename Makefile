@@ -16,7 +16,7 @@ help: ## list the targets
 
 $(VENV)/ready: setup.cfg constraints-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install $(PIP_FLAGS) -e ".[train,export,c,dev]"
+	$(VENV)/bin/pip install $(PIP_FLAGS) -e ".[train,export,c,openvino,tensorrt-rtx,dev]"
 	touch $@
 
 setup: $(VENV)/ready ## full environment in .venv

@@ -42,7 +42,6 @@ from lsd.train.configuration import REFERENCE_STATISTICS, feature_sets_of, train
 from lsd.train.folds import clusters
 from lsd.train.groups import bands_of_groups, name_of
 from lsd.train.recipe import Recipe, read_recipe
-from lsd.train.run import load_run
 from lsd.train.samples import Samples
 from lsd.train.save import save_run
 from lsd.train.table import read_table
@@ -112,7 +111,7 @@ def bundle_of(folder: Path, samples: Samples, recipe: Recipe, configurations: Se
         trained = train_configuration(samples, recipe, bands, FOLDS, seed)
         data = {"name": "four fifths of the published table", "licence": "CC-BY-SA 4.0", "synthetic": False}
         save_run(run, name_of(configuration), bands, samples, recipe, trained, data, FOLDS, seed)
-        runs.append(load_run(run))
+        runs.append(run)
     bundle, _ = bundle_from_runs(runs, BundleText("faults", "For benchmarks/faults.py only.", "CC-BY-SA 4.0"))
     place.mkdir()
     write_bundle(place, bundle)

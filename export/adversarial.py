@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.bands import BAND_NAMES, BANDS, PATCH_SIZE_PX
 from lsd.runtime.forest.table import ForestTable
+
+if TYPE_CHECKING:
+    from lsd.train.encoders.scaling import Scaling
 
 MIN_SEEN_DB, MAX_SEEN_DN = -65.66, 20_944.0  # the training data's extremes (METHOD, scaling constants)
 
@@ -75,6 +80,23 @@ def adversarial_patches() -> tuple[list[str], NDArray[np.float32]]:
     patches["half bright, half dark"] = patches["darkest seen"].copy()
     patches["half bright, half dark"][:, :, 32:] = patches["brightest seen"][:, :, 32:]
     return list(patches), np.stack(list(patches.values())).astype(np.float32)
+
+
+def zero_sum_patch(scaling: Scaling) -> NDArray[np.float32]:
+    """A plain patch whose nir + red is next to 0 after scaling in its upper half.
+
+    There an index of scaled bands divides by almost nothing (METHOD, trap 1).
+
+    Returns:
+        float32 (12, 64, 64) in canonical units and band order.
+    """
+    names, patches = adversarial_patches()
+    patch: NDArray[np.float32] = patches[names.index("nir = -red")].copy()
+    red, nir = BAND_NAMES.index("red"), BAND_NAMES.index("nir")
+    deviation = (patch[red] - scaling.location["red"]) / scaling.spread["red"]
+    patch[nir] = scaling.location["nir"] + 0.3 * scaling.spread["nir"]
+    patch[nir, :32] = scaling.location["nir"] - scaling.spread["nir"] * deviation[:32]
+    return patch
 
 
 def simulated_patches(n: int, seed: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ METRICS = {
     "precision_at_prevalence_0.002": "precision if .2 % do",
 }
 WAYS = {
-    "kfold": "Out of fold, mean of the forests, p > .5",
+    "kfold": "Out of fold, members combined, not calibrated, p > .5",
     "nested": "Out of fold, calibrated and cut by what the other folds chose: how the bundle decides",
     "leave_cluster_out": "Whole clusters of similar ground left out (a proxy for another region), p > .5",
 }
@@ -49,23 +49,82 @@ def model_card(manifest: Manifest) -> str:
     for configuration in manifest.configurations:
         training = manifest.training[configuration.name]
         data = training["data"]
-        trees = sum(manifest.members[member].trees for member in configuration.members)
         lines += [
             f"## Configuration `{configuration.name}`\n",
             f"- Bands: {', '.join(configuration.bands)}",
-            f"- Forests: {len(configuration.members)} of {trees} trees in all, recipe `{training['recipe']['name']}`",
-            f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
-            f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}...",
+            *_members(configuration, manifest, training["recipe"]["name"]),
+            _data(data, configuration),
             f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
-            _look(configuration),
-            f"- Folds: {training['folds']['number']} by {training['folds']['kind']}, seed {training['folds']['seed']}: "
-            "one split of many, others differ by up to a hundredth of F1",
-            "- The forests here are fitted on all patches; the figures below come from forests that did not see the "
-            "patch they judge.\n",
+            *_look(configuration),
+            _folds(training["folds"]),
+            *_fitted(configuration, manifest),
+            "",
         ]
+        if not configuration.metrics:
+            lines += ["**Never judged on labelled patches: nothing is known of its errors.**\n"]
         for way, title in WAYS.items():
-            lines += [f"### {title}\n", *_table(configuration.metrics[way]), ""]
+            if way in configuration.metrics:
+                lines += [f"### {title}\n", *_table(configuration.metrics[way]), ""]
     return "\n".join([*lines, LIMITS])
+
+
+def _members(configuration: Configuration, manifest: Manifest, recipe: str) -> list[str]:
+    """What the configuration asks: forests, networks, and how they are combined."""
+    lines = []
+    forests = [member for member in configuration.members if member in manifest.members]
+    if forests:
+        trees = sum(manifest.members[member].trees for member in forests)
+        lines.append(f"- Forests: {len(forests)} of {trees} trees in all, recipe `{recipe}`")
+    for member in configuration.members:
+        if member in manifest.encoders:
+            encoder = manifest.encoders[member]
+            absent = [band for band in encoder.bands if band not in configuration.bands]
+            without = f", without {', '.join(absent)} (trained to do so)" if absent else ""
+            lines.append(
+                f"- Network `{member}`: {' + '.join(encoder.backbones)}, {encoder.parameters:,} parameters, "
+                f"{len(encoder.graphs['fp32'])} graph(s), at {', '.join(encoder.graphs)}{without}"
+            )
+    if len(configuration.parts) > 1:
+        names = ", ".join(
+            f"{part.name} {weight:.3f}"
+            for part, weight in zip(configuration.parts, configuration.combination.weights, strict=True)
+        )
+        lines.append(f"- Combined by {configuration.combination.method}: {names}")
+    return lines
+
+
+def _data(data: dict[str, Any], configuration: Configuration) -> str:
+    if data["samples"] is None:
+        return f"- Data: {data['name']}, licence {data['licence']}; weights trained elsewhere, not on data seen here"
+    return (
+        f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
+        f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}..."
+    )
+
+
+def _folds(folds: dict[str, Any]) -> str:
+    if "seed" not in folds:
+        return f"- Folds: {folds['number']}, {folds['kind']}"
+    return (
+        f"- Folds: {folds['number']} by {folds['kind']}, seed {folds['seed']}: one split of many, others differ by up "
+        "to a hundredth of F1"
+    )
+
+
+def _fitted(configuration: Configuration, manifest: Manifest) -> list[str]:
+    """Which patches the members saw, against those that judged them."""
+    lines = []
+    if any(member in manifest.members for member in configuration.members):
+        lines.append(
+            "- The forests here are fitted on all patches; the figures below come from forests that did not see the "
+            "patch they judge."
+        )
+    if any(member in manifest.encoders for member in configuration.members):
+        lines.append(
+            "- The networks here are those of the folds, averaged; the figures below come from the one that did not "
+            "see the patch it judges."
+        )
+    return lines
 
 
 def _overview(manifest: Manifest) -> list[str]:
@@ -78,21 +137,24 @@ def _overview(manifest: Manifest) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for one in manifest.configurations:
-        nested, clusters = one.metrics["nested"]["all"], one.metrics["leave_cluster_out"]["all"]
+        nested = one.metrics.get("nested", {}).get("all", {})
+        clusters = one.metrics.get("leave_cluster_out", {}).get("all", {})
         keys = ("f1", "auc", "ece", "precision_at_recall_0.9")
-        cells = [*(_cell(nested[key]) for key in keys), _cell(clusters["f1"])]
+        cells = [*(_cell(nested.get(key)) for key in keys), _cell(clusters.get("f1"))]
         lines.append(f"| `{one.name}` | {' | '.join(cells)} |")
     return lines
 
 
-def _look(configuration: Configuration) -> str:
+def _look(configuration: Configuration) -> list[str]:
     """What the band between no slide and slide costs and finds."""
+    if "look" not in configuration.metrics:
+        return []
     look = configuration.metrics["look"]
-    return (
+    return [
         f"- Worth a look: {configuration.look_threshold:.4f} < p <= {configuration.threshold:.4f}, "
         f"{100 * look['share']:.1f} % of the patches, of which {100 * look['precision']:.0f} % hold a slide; with the "
         f"detections they hold {100 * look['recall_with_detections']:.1f} % of the slides (out of fold, nested)"
-    )
+    ]
 
 
 def _table(scopes: dict[str, Any]) -> list[str]:
@@ -107,7 +169,9 @@ def _title(scope: str) -> str:
     return {"all": "all patches (95 % interval)", "land": "land only (95 % interval)"}[scope]
 
 
-def _cell(metric: dict[str, float | None]) -> str:
+def _cell(metric: dict[str, float | None] | None) -> str:
+    if metric is None:
+        return "not measured"
     if metric["value"] is None:
         return "not defined"
     return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsd.export.adversarial import adversarial_rows
 from lsd.export.golden import golden_patches
-from lsd.export.references import gtil_margins, library_margins, scipy_statistic
+from lsd.export.references import gtil_margins, library_margins, scipy_statistic, torch_logits
 from lsd.runtime import __version__
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.chain import Chain
@@ -28,7 +30,11 @@ from lsd.runtime.parity import (
     StageResult,
     compare,
 )
+from lsd.runtime.sigmoid import sigmoid
 from lsd.runtime.versions import installed
+
+if TYPE_CHECKING:
+    from lsd.export.encoder_members import EncoderEvidence
 
 ADVERSARIAL_ROWS = 3_000  # a member; DESIGN: flips are counted on at least as many
 GTIL_ROWS = 1_000  # GTIL is slow: a sample of the same rows
@@ -56,49 +62,95 @@ class Evidence:
     compiled: CompiledForest | None
 
 
-def certify(chain: Chain, evidence: dict[str, Evidence], seed: int = 0) -> list[StageResult]:
-    """Compare every stage of every configuration with its reference.
+def certify(
+    chain: Chain,
+    evidence: Mapping[str, Evidence],
+    encoders: Mapping[str, EncoderEvidence] = MappingProxyType({}),
+    seed: int = 0,
+) -> list[StageResult]:
+    """Compare every stage of every configuration with its reference; of encoders, their answer to the golden patches.
 
     Args:
-        chain: of the bundle to be, with the table backend.
-        evidence: member -> what to check it with.
+        chain: of the bundle to be, with the table backend and FP32 encoders.
+        evidence: forest -> what to check it with. encoders: the same of encoders (see lsd.export.encoder_gate).
         seed: of the adversarial rows.
     """
     results = []
-    _, pixels = golden_patches()
     for configuration in chain.manifest.configurations:
-        results += _golden(chain, configuration, evidence, pixels)
+        results += _golden(chain, configuration, evidence, encoders)
         library: dict[str, NDArray[np.floating]] = {}
         ours: dict[str, NDArray[np.floating]] = {}
         for member in configuration.members:
+            if member in encoders:
+                continue
             proof = evidence[member]
             hard = adversarial_rows(proof.forest, proof.rows, ADVERSARIAL_ROWS, seed)
             rows = np.concatenate([proof.rows, hard])
             library[member] = library_margins(proof.model_path, proof.library, rows)
             ours[member] = chain.forests[member].margins(rows)
             results += _member(configuration.name, member, proof, rows, ours[member], library[member])
-        results.append(
-            compare(
-                configuration.name,
-                "probability: table against the libraries",
-                chain.probabilities(configuration, ours),
-                chain.probabilities(configuration, library),
-                0.0,
-                threshold=configuration.threshold,
+        if set(configuration.members) == set(ours):  # rows of statistics have no pixels that an encoder could see
+            results.append(
+                compare(
+                    configuration.name,
+                    "probability: table against the libraries",
+                    chain.probabilities(configuration, ours),
+                    chain.probabilities(configuration, library),
+                    0.0,
+                    threshold=configuration.threshold,
+                )
             )
-        )
     return results
 
 
 def _golden(
-    chain: Chain, configuration: Configuration, evidence: dict[str, Evidence], pixels: NDArray[np.float32]
+    chain: Chain,
+    configuration: Configuration,
+    evidence: Mapping[str, Evidence],
+    encoders: Mapping[str, EncoderEvidence],
 ) -> list[StageResult]:
-    """Statistics of the golden patches, and their probability, end to end: it shows a column out of place."""
-    proofs = {member: evidence[member] for member in configuration.members}
-    names = sorted({name for proof in proofs.values() for name in proof.features.statistics})
+    """Statistics of the golden patches, and their probability, end to end: it shows a column or a band out of place."""
+    _, pixels = golden_patches([one.scaling for one in encoders.values()])
+    asked = {key: encoders[key] for key in configuration.members if key in encoders}
+    proofs = {member: evidence[member] for member in configuration.members if member not in asked}
+    results = [_statistics(configuration, proofs, pixels)] if proofs else []
+    reference = {
+        name: np.array([scipy_statistic(patch, BAND_NAMES, name) for patch in pixels]) for name in _named(proofs)
+    }
+    ours = chain.features(configuration, pixels, BAND_NAMES)
+    library = {
+        member: library_margins(proof.model_path, proof.library, proof.features.of_statistics(reference))
+        for member, proof in proofs.items()
+    }
+    shown = pixels.copy()
+    shown[:, [at for at, band in enumerate(BAND_NAMES) if band not in configuration.bands]] = np.nan
+    by_torch = {key: sigmoid(torch_logits(one, shown, BAND_NAMES)).mean(axis=0) for key, one in asked.items()}
+    probability = compare(
+        configuration.name,
+        "probability of golden patches: the chain against scipy, the libraries and torch",
+        chain.probabilities(
+            configuration,
+            {member: chain.forests[member].margins(ours[member]) for member in ours},
+            chain.encoded(configuration, pixels, BAND_NAMES),
+        ),
+        chain.probabilities(configuration, library, by_torch),
+        PROBABILITY_ABSOLUTE,
+        threshold=configuration.threshold,
+    )
+    return [*results, probability]
+
+
+def _named(proofs: Mapping[str, Evidence]) -> list[str]:
+    return sorted({name for proof in proofs.values() for name in proof.features.statistics})
+
+
+def _statistics(
+    configuration: Configuration, proofs: Mapping[str, Evidence], pixels: NDArray[np.float32]
+) -> StageResult:
+    names = _named(proofs)
     found = named_statistics(pixels, BAND_NAMES, names)
     reference = {name: np.array([scipy_statistic(patch, BAND_NAMES, name) for patch in pixels]) for name in names}
-    statistics = compare(
+    return compare(
         configuration.name,
         "statistics before rounding: ours against scipy, golden patches",
         np.stack([found[name] for name in names], axis=1),
@@ -106,20 +158,6 @@ def _golden(
         STATISTIC_RELATIVE,
         relative=True,
     )
-    ours = chain.features(configuration, pixels, BAND_NAMES)
-    library = {
-        member: library_margins(proof.model_path, proof.library, proof.features.of_statistics(reference))
-        for member, proof in proofs.items()
-    }
-    probability = compare(
-        configuration.name,
-        "probability of golden patches: the chain against scipy and the libraries",
-        chain.probabilities(configuration, {member: chain.forests[member].margins(ours[member]) for member in ours}),
-        chain.probabilities(configuration, library),
-        PROBABILITY_ABSOLUTE,
-        threshold=configuration.threshold,
-    )
-    return [statistics, probability]
 
 
 def _member(
@@ -145,18 +183,30 @@ def _member(
     return results
 
 
-def certificate_bytes(results: list[StageResult], evidence: dict[str, Evidence]) -> bytes:
-    """The file certificate.json: stages, inputs, versions and the kind of machine (no name, no clock)."""
-    names, _ = golden_patches()
-    packages = ("numpy", "scipy", "treelite", "lightgbm", "xgboost-cpu", "xgboost", "tl2cgen")
+def certificate_bytes(
+    results: list[StageResult],
+    evidence: Mapping[str, Evidence],
+    encoders: Mapping[str, EncoderEvidence] = MappingProxyType({}),
+    checked_patches: int = 0,
+) -> bytes:
+    """The file certificate.json: stages, inputs, versions and the kind of machine (no name, no clock).
+
+    Args:
+        checked_patches: on which precisions were compared; 0 without encoders.
+    """
+    names, _ = golden_patches([one.scaling for one in encoders.values()])
+    packages = ["numpy", "scipy", "treelite", "lightgbm", "xgboost-cpu", "xgboost", "tl2cgen"]
+    if encoders:
+        packages += ["torch", "timm", "onnx", "onnxscript", "onnxruntime"]
     document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "passed": all(result.passed for result in results),
         "stages": [result.to_json() for result in results],
         "inputs": {
             "golden_patches": names,
             "training_rows": {member: len(proof.rows) for member, proof in evidence.items()},
             "adversarial_rows_per_member": ADVERSARIAL_ROWS,
+            "checked_patches": checked_patches,
         },
         "versions": {"lsd-edge": __version__, "python": platform.python_version(), **installed(packages)},
         "machine": {"system": platform.system(), "architecture": platform.machine()},

@@ -21,7 +21,11 @@ MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 TASK = "scene-classification"  # one answer a patch, no outline
 # library of a member -> name of the framework and, in `training.*.versions`, of its package
-FRAMEWORKS = {"lightgbm": ("LightGBM", "lightgbm"), "xgboost": ("XGBoost", "xgboost-cpu")}
+FRAMEWORKS = {
+    "lightgbm": ("LightGBM", "lightgbm"),
+    "xgboost": ("XGBoost", "xgboost-cpu"),
+    "torch": ("PyTorch", "torch"),
+}
 # licences in the words of bundles that have an SPDX identifier; STAC says `other` for the rest
 SPDX = frozenset({"Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0"})
 # A model holds for no stretch of time of its own, but STAC needs one: MLM, best practices, proposes 1900 and an open
@@ -62,7 +66,7 @@ def model_item(manifest: Manifest) -> dict[str, Any]:
             "description": manifest.description,
             "license": _licence(manifest.licence),
             "mlm:name": name,
-            "mlm:architecture": "gradient boosted trees",
+            "mlm:architecture": _architecture(manifest),
             "mlm:tasks": [TASK],
             **_framework(manifest),
             "mlm:pretrained": False,
@@ -77,7 +81,11 @@ def model_item(manifest: Manifest) -> dict[str, Any]:
                 {
                     "name": one.name,
                     "bands": list(one.bands),
-                    "members": dict(zip(one.members, one.weights, strict=True)),
+                    "parts": [
+                        {"name": part.name, "members": dict(zip(part.members, part.weights, strict=True))}
+                        for part in one.parts
+                    ],
+                    "combination": one.combination.to_json(),
                     "threshold": one.threshold,
                     "look_threshold": one.look_threshold,
                     "prevalence": one.prevalence,
@@ -100,9 +108,15 @@ def _licence(words: str) -> str:
     return identifier if identifier in SPDX else "other"
 
 
+def _architecture(manifest: Manifest) -> str:
+    trees = ["gradient boosted trees"] if manifest.members else []
+    return " and ".join([*trees, *dict.fromkeys(b for one in manifest.encoders.values() for b in one.backbones)])
+
+
 def _framework(manifest: Manifest) -> dict[str, str]:
-    """The libraries that trained the forests; the runtime needs none of them."""
+    """The libraries that trained the members; the runtime needs none of them."""
     libraries = sorted({member.library for member in manifest.members.values()})
+    libraries += ["torch"] if manifest.encoders else []
     found = {"mlm:framework": " and ".join(FRAMEWORKS[library][0] for library in libraries)}
     versions = {
         training["versions"].get(FRAMEWORKS[library][1], "")
@@ -192,6 +206,13 @@ def _assets(manifest: Manifest) -> Iterator[tuple[str, dict[str, Any]]]:
                 f"forest-{key}-{machine}",
                 _model(manifest, path, f"{title}, compiled for {machine}", "mlm:compiled", "tl2cgen"),
             )
+    for key, encoder in manifest.encoders.items():
+        bands = {"bands": [{"name": band} for band in encoder.bands]}
+        for precision, paths in encoder.graphs.items():
+            for number, path in enumerate(paths):
+                title = f"Network {key}, graph {number}, {precision}"
+                model = _model(manifest, path, title, "mlm:compiled", "onnx")
+                yield f"encoder-{key}-{number}-{precision}", {**model, **bands}
     for path, (key, title, media_type, roles) in _FILES.items():
         if path in manifest.files:
             yield (

@@ -1,29 +1,40 @@
-"""Open a bundle: a folder, or the same as a zip. Hashes are checked before anything is used."""
+"""Open a bundle: a folder, or the same as a zip. Hashes are checked before anything is used.
+
+Graphs of encoders may be larger than memory: their hash is checked when the bundle is opened, and again when one is
+read to be used. Everything else is read once.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.errors import BundleError, BundleHashError
+from lsd.runtime.backends.base import EncoderGraph, Precision
+from lsd.runtime.errors import BackendError, BundleError, BundleHashError
 from lsd.runtime.forest.table import ForestTable, forest_from_bytes
 from lsd.runtime.manifest import MANIFEST_NAME, Manifest, manifest_from_bytes
 
 GOLDEN_NAME = "golden.npz"
 CERTIFICATE_NAME = "certificate.json"
+ENCODERS_FOLDER = "encoders"  # read when they are used
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: every file in `contents` has the hash that the manifest states. Threads may share it.
+    """An opened bundle: every file had the hash that the manifest states. Threads may share it.
 
-    sha256: of manifest.json, which holds the hash of every other file: it names the whole bundle.
+    sha256: of manifest.json, which holds the hash of every other file: it names the whole bundle. contents: every file
+    but those of encoders, unless the bundle was made in memory.
     """
 
     path: Path
@@ -43,6 +54,46 @@ class Bundle:
             )
         return forest
 
+    def graphs(self, member: str, precision: Precision) -> tuple[EncoderGraph, ...]:
+        """The graphs of an encoder, one a fold.
+
+        Raises:
+            BackendError: the bundle does not hold this precision. BundleError, BundleHashError: see `read`.
+        """
+        encoder = self.manifest.encoders[member]
+        if precision not in encoder.graphs:
+            raise BackendError(
+                f"{self.path} holds {member!r} in {', '.join(encoder.graphs)}, not in {precision}; use one of these or "
+                f"export again with lsd-export build --precision {precision}"
+            )
+        return tuple(
+            EncoderGraph(
+                name=f"{self.path}: {path}",
+                content=self.read(path),
+                external={PurePosixPath(one).name: self.read(one) for one in encoder.external.get(path, ())},
+                sha256=self.manifest.files[path].sha256,
+                bands=encoder.bands,
+                precision=precision,
+            )
+            for path in encoder.graphs[precision]
+        )
+
+    def read(self, name: str) -> bytes:
+        """A file that the manifest lists, its hash checked now unless it is in `contents`.
+
+        Raises:
+            BundleError: it is gone. BundleHashError: it was changed since the bundle was opened.
+        """
+        if name in self.contents:
+            return self.contents[name]
+        try:
+            with _files(self.path) as files:
+                content = files.read(name)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{self.path}: {name} cannot be read ({error})") from error
+        _check_hash(self.path, self.manifest, name, hashlib.sha256(content).hexdigest())
+        return content
+
     def golden(self) -> dict[str, NDArray[np.generic]]:
         """Golden patches with the expected output of every stage (see lsd.runtime.parity)."""
         if GOLDEN_NAME not in self.contents:
@@ -51,32 +102,44 @@ class Bundle:
             return {name: stored[name] for name in stored.files}
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, without_encoders: bool = False) -> Bundle:
     """Read a bundle and check it: manifest, paths, size and SHA-256 of every file it lists.
 
+    Args:
+        without_encoders: the graphs are elsewhere, such as in a server; those listed here are not looked for.
     Raises:
         BundleError: not a bundle, unknown schema version, a missing file, a path that leaves the bundle.
         BundleHashError: a file differs from what the manifest states.
     """
     if not path.exists():
         raise BundleError(f"{path}: there is no bundle here; make one with lsd-export build RUN... -o {path}")
-    read = _from_folder if path.is_dir() else _from_zip
+    contents = {}
     try:
-        manifest_bytes = read(path, [MANIFEST_NAME])[MANIFEST_NAME]
-        manifest = manifest_from_bytes(manifest_bytes, str(path))
-        for name in manifest.files:
-            _refuse_outside(path, name)
-        contents = read(path, list(manifest.files))
+        with _files(path) as files:
+            manifest_bytes = files.read(MANIFEST_NAME)
+            manifest = manifest_from_bytes(manifest_bytes, str(path))
+            for name in manifest.files:
+                _refuse_outside(path, name)
+                if name.startswith(f"{ENCODERS_FOLDER}/"):
+                    if without_encoders:
+                        continue
+                    found = files.sha256(name)
+                else:
+                    contents[name] = files.read(name)
+                    found = hashlib.sha256(contents[name]).hexdigest()
+                _check_hash(path, manifest, name, found)
     except (OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: cannot be read as a bundle ({error})") from error
-    for name, record in manifest.files.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != record.sha256:
-            raise BundleHashError(
-                f"{path}: {name} was changed since export: SHA-256 is {found[:12]}..., the manifest states "
-                f"{record.sha256[:12]}...; copy the bundle again from its source"
-            )
     return Bundle(path, manifest, hashlib.sha256(manifest_bytes).hexdigest(), contents)
+
+
+def _check_hash(path: Path, manifest: Manifest, name: str, found: str) -> None:
+    wanted = manifest.files[name].sha256
+    if found != wanted:
+        raise BundleHashError(
+            f"{path}: {name} was changed since export: SHA-256 is {found[:12]}..., the manifest states "
+            f"{wanted[:12]}...; copy the bundle again from its source"
+        )
 
 
 def _refuse_outside(path: Path, name: str) -> None:
@@ -85,21 +148,50 @@ def _refuse_outside(path: Path, name: str) -> None:
         raise BundleError(f"{path}: the manifest lists {name!r}, a path that leaves the bundle; do not trust it")
 
 
-def _from_folder(path: Path, names: list[str]) -> dict[str, bytes]:
-    contents, root = {}, path.resolve()
-    for name in names:
-        file = (path / name).resolve()
-        if root not in file.parents:
-            raise BundleError(f"{path}: {name} is a link that leaves the bundle; do not trust it")
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.path, self.root = path, path.resolve()
+
+    def open(self, name: str) -> IO[bytes]:
+        file = (self.path / name).resolve()
+        if self.root not in file.parents:
+            raise BundleError(f"{self.path}: {name} is a link that leaves the bundle; do not trust it")
         if not file.is_file():
-            raise BundleError(f"{path}: {name} is missing; copy the bundle again from its source")
-        contents[name] = file.read_bytes()
-    return contents
+            raise BundleError(f"{self.path}: {name} is missing; copy the bundle again from its source")
+        return file.open("rb")
 
 
-def _from_zip(path: Path, names: list[str]) -> dict[str, bytes]:
+class _Zip:
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self.path, self.archive = path, archive
+
+    def open(self, name: str) -> IO[bytes]:
+        try:
+            return self.archive.open(name)
+        except KeyError as error:
+            raise BundleError(f"{self.path}: {name} is missing; copy the bundle again from its source") from error
+
+
+@dataclass(frozen=True)
+class _Files:
+    source: _Folder | _Zip
+
+    def read(self, name: str) -> bytes:
+        with self.source.open(name) as file:
+            return file.read()
+
+    def sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self.source.open(name) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+
+@contextmanager
+def _files(path: Path) -> Iterator[_Files]:
+    if path.is_dir():
+        yield _Files(_Folder(path))
+        return
     with zipfile.ZipFile(path) as archive:
-        missing = set(names) - set(archive.namelist())
-        if missing:
-            raise BundleError(f"{path}: {sorted(missing)[0]} is missing; copy the bundle again from its source")
-        return {name: archive.read(name) for name in names}
+        yield _Files(_Zip(path, archive))

@@ -1,4 +1,4 @@
-"""Members combined into an answer: the valid bands of a patch choose the configuration, its forests give a probability.
+"""Members combined into an answer: the valid bands of a patch choose the configuration, its members give a probability.
 
 An absent modality is never filled: a configuration answers only where all its bands are valid enough, and where none
 does the patch is "not scored". Nor does an optical configuration call a patch free of slides if too much of it looks
@@ -9,13 +9,15 @@ answer.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.bundle import Bundle
+from lsd.runtime.encoders import Encoder, EncoderOptions, open_encoders
 from lsd.runtime.errors import BackendError
 from lsd.runtime.features.sets import FeatureSet, named_statistics
 from lsd.runtime.forest.compiled import CompiledForest
@@ -37,6 +39,7 @@ from lsd.runtime.scores import (
     TOO_FEW_VALID_PIXELS,
     Scores,
 )
+from lsd.runtime.sigmoid import sigmoid
 
 Backend = Literal["table", "compiled"]
 Array = NDArray[np.float64]
@@ -53,23 +56,26 @@ class Forest(Protocol):
         ...
 
 
-def sigmoid(margin: NDArray[np.floating]) -> Array:
-    """Probability 1 / (1 + exp(-margin)) in float64; does not overflow."""
-    half: Array = 0.5 * np.asarray(margin, np.float64)
-    return 0.5 * (1.0 + np.tanh(half))
-
-
 class Chain:
-    """Scores patches with the forests of a bundle. Immutable after construction; threads may share it."""
+    """Scores patches with the members of a bundle. Threads may share it if the bundle holds no encoder."""
 
-    def __init__(self, bundle: Bundle, backend: Backend = "table", prevalence: float | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend = "table",
+        prevalence: float | None = None,
+        encoders: EncoderOptions | None = None,
+        opened: dict[str, Encoder] | None = None,
+    ) -> None:
         """Load every member with the backend asked for.
 
         Args:
+            backend: of forests. encoders: backend, precision and batch size of encoders; None is the default. opened:
+                the encoders themselves, by member, where they are opened elsewhere.
             prevalence: share of patches with a slide, above 0 and below 1, that `score` assumes instead of that of the
                 training data. It moves probabilities, never a decision.
         Raises:
-            BackendError: the bundle has no compiled forest for this machine.
+            BackendError: the bundle has no compiled forest for this machine, or an encoder cannot be opened.
             BundleError: a forest table is malformed.
         """
         self.manifest = bundle.manifest
@@ -79,26 +85,49 @@ class Chain:
             member: _compiled(bundle, member) if backend == "compiled" else TableWalk(bundle.forest(member))
             for member in bundle.manifest.members
         }
+        self.encoder_options = encoders or EncoderOptions()
+        self.encoders = open_encoders(bundle, self.encoder_options) if opened is None else opened
 
     def feature_sets(self, configuration: Configuration) -> dict[str, FeatureSet]:
-        """Member -> feature set of one configuration."""
+        """Forest -> feature set of one configuration."""
         members = self.manifest.members
-        return {key: self.manifest.feature_sets[members[key].feature_set] for key in configuration.members}
+        sets = self.manifest.feature_sets
+        return {key: sets[members[key].feature_set] for key in configuration.members if key in members}
 
     def features(
         self, configuration: Configuration, pixels: NDArray[np.float32], bands: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """Member -> float32 (n, feature); statistics that members share are computed once."""
+        """Forest -> float32 (n, feature); statistics that forests share are computed once."""
         sets = self.feature_sets(configuration)
         names = _without_repeats(name for one in sets.values() for name in one.statistics)
         statistics = named_statistics(pixels, bands, names)
         return {key: one.of_statistics(statistics) for key, one in sets.items()}
 
-    def probabilities(self, configuration: Configuration, margins: dict[str, NDArray[np.floating]]) -> Array:
-        """float64 (n,): calibrated weighted mean of the members' probabilities."""
-        members = zip(configuration.members, configuration.weights, strict=True)
-        mean = sum(weight * sigmoid(margins[member]) for member, weight in members)
-        return configuration.calibration.apply(np.asarray(mean, np.float64))
+    def encoded(
+        self, configuration: Configuration, pixels: NDArray[np.float32], bands: tuple[str, ...]
+    ) -> dict[str, Array]:
+        """Encoder -> probability float64 (n,); bands that the configuration does without are NaN for it."""
+        shown = [bands.index(band) for band in configuration.bands]
+        asked = [key for key in configuration.members if key in self.encoders]
+        return {key: self.encoders[key].probabilities(pixels[:, shown], configuration.bands) for key in asked}
+
+    def probabilities(
+        self,
+        configuration: Configuration,
+        margins: Mapping[str, NDArray[np.floating]],
+        encoded: Mapping[str, Array] = MappingProxyType({}),
+    ) -> Array:
+        """float64 (n,): the members' probabilities averaged in each part, the parts combined, calibrated.
+
+        Args:
+            margins: forest -> log-odds (n,). encoded: encoder -> probability float64 (n,).
+        """
+        found = {member: sigmoid(one) for member, one in margins.items()} | dict(encoded)
+        parts = [
+            np.asarray(sum(weight * found[member] for member, weight in zip(part.members, part.weights, strict=True)))
+            for part in configuration.parts
+        ]
+        return configuration.calibration.apply(configuration.combination.apply(np.stack(parts, axis=1)))
 
     def score(self, batch: PatchBatch) -> Scores:
         """Answer a batch; each patch's answer depends on its own pixels only.
@@ -133,7 +162,8 @@ class Chain:
                 continue
             features = self.features(configuration, batch.pixels[answers], batch.bands)
             margins = {member: self.forests[member].margins(rows) for member, rows in features.items()}
-            p = self.probabilities(configuration, margins)
+            encoded = self.encoded(configuration, batch.pixels[answers], batch.bands)
+            p = self.probabilities(configuration, margins, encoded)
             called = _decided(p, configuration)
             unseen = optical & opaque[answers] & (called != SLIDE)
             hazy[answers] = unseen

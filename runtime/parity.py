@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsd.runtime.backends.base import Precision
 from lsd.runtime.bundle import Bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.errors import GateError
+from lsd.runtime.sigmoid import sigmoid
 
 # One table of tolerances, each with its reason
 FEATURE_RELATIVE = (
@@ -23,12 +25,16 @@ FEATURE_RELATIVE = (
 TABLE_MARGIN_ABSOLUTE = 0.0  # the same additions in the same order: equal bit for bit
 COMPILED_MARGIN_ABSOLUTE = 1e-4  # generated XGBoost code sums float32 in another order (measured up to 4.3e-5)
 PROBABILITY_ABSOLUTE = 1e-3  # a feature off by one float32 unit may cross a threshold in one tree
+# Encoders. FP32: another order of float32 sums, up to 1e-5 on logits. Below FP32: the gate that a precision must pass.
+ENCODER_PROBABILITY_ABSOLUTE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.005, "bf16": 0.005, "int8": 0.005}
+FLIPS_SHARE = 0.001  # of decisions, that a precision below FP32 may change
 
 
 @dataclass(frozen=True)
 class StageResult:
     """One stage compared with its reference. max and p99_9: of the absolute (features: relative) error; nan_mismatches:
-    places where only one of both is NaN; flips: decisions that differ (probability stage only)."""
+    places where only one of both is NaN; flips: decisions that differ (probability stages only), of which flips_allowed
+    may; cosine: of both vectors (encoders only)."""
 
     configuration: str
     stage: str
@@ -38,11 +44,13 @@ class StageResult:
     tolerance: float
     nan_mismatches: int
     flips: int
+    flips_allowed: int = 0
+    cosine: float | None = None
 
     @property
     def passed(self) -> bool:
-        """True if the error is within the tolerance and neither NaN nor a decision differs."""
-        return self.max_error <= self.tolerance and self.nan_mismatches == 0 and self.flips == 0
+        """True if the error is within the tolerance, NaN stand in the same places and no more decisions differ."""
+        return self.max_error <= self.tolerance and self.nan_mismatches == 0 and self.flips <= self.flips_allowed
 
     def to_json(self) -> dict[str, Any]:
         """For the certificate."""
@@ -57,12 +65,15 @@ def compare(
     tolerance: float,
     relative: bool = False,
     threshold: float | None = None,
+    flips_share: float = 0.0,
+    cosine: bool = False,
 ) -> StageResult:
     """Compare two arrays of one shape; equal infinities count as equal.
 
     Args:
         relative: errors are divided by the magnitude of the reference, or by 1 where that is smaller.
         threshold: if given, decisions `value > threshold` that differ are counted as flips.
+        flips_share: share of the values that may flip. cosine: measure it, over the values that are finite in both.
     """
     a, b = np.asarray(found, np.float64), np.asarray(reference, np.float64)
     both = ~np.isnan(a) & ~np.isnan(b)
@@ -78,7 +89,15 @@ def compare(
         tolerance,
         int((np.isnan(a) != np.isnan(b)).sum()),
         flips,
+        int(flips_share * a.size),
+        _cosine(a, b) if cosine else None,
     )
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    finite = np.isfinite(a) & np.isfinite(b)
+    lengths = float(np.linalg.norm(a[finite]) * np.linalg.norm(b[finite]))
+    return float(a[finite] @ b[finite]) / lengths if lengths else 1.0
 
 
 def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
@@ -89,28 +108,32 @@ def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
         GateError: it lacks a stage.
     """
     golden = bundle.golden()
+    tolerance = ENCODER_PROBABILITY_ABSOLUTE[chain.encoder_options.precision]
     margin_tolerance = TABLE_MARGIN_ABSOLUTE if chain.backend == "table" else COMPILED_MARGIN_ABSOLUTE
     results = []
     try:
         bands = tuple(str(band) for band in golden["bands"])
         pixels = np.asarray(golden["pixels"], np.float32)
+        for key, encoder in chain.encoders.items():
+            reference = sigmoid(np.asarray(golden[f"encoders/{key}/logits"], np.float32)).mean(axis=0)
+            stage = f"probability at {chain.encoder_options.precision} on {chain.encoder_options.backend}"
+            results.append(compare(f"encoder {key}", stage, encoder.probabilities(pixels, bands), reference, tolerance))
         for configuration in chain.manifest.configurations:
             name = configuration.name
             features = chain.features(configuration, pixels, bands)
             for member, rows in features.items():
                 reference = golden[f"{name}/{member}/features"]
-                margins = chain.forests[member].margins(np.asarray(reference, np.float32))
+                found = chain.forests[member].margins(np.asarray(reference, np.float32))
                 stage = f"features {member}"
                 results.append(compare(name, stage, rows, _real(reference), FEATURE_RELATIVE, relative=True))
                 expected = _real(golden[f"{name}/{member}/margins"])
-                results.append(compare(name, f"margins {member}", margins, expected, margin_tolerance))
-            p = chain.probabilities(
-                configuration, {member: chain.forests[member].margins(rows) for member, rows in features.items()}
-            )
+                results.append(compare(name, f"margins {member}", found, expected, margin_tolerance))
+            margins = {member: chain.forests[member].margins(rows) for member, rows in features.items()}
+            encoded = chain.encoded(configuration, pixels, bands)
+            p = chain.probabilities(configuration, margins, encoded)
             expected = _real(golden[f"{name}/probability"])
-            results.append(
-                compare(name, "probability", p, expected, PROBABILITY_ABSOLUTE, threshold=configuration.threshold)
-            )
+            allowed = max(PROBABILITY_ABSOLUTE, tolerance) if encoded else PROBABILITY_ABSOLUTE
+            results.append(compare(name, "probability", p, expected, allowed, threshold=configuration.threshold))
     except KeyError as error:
         raise GateError(f"{bundle.path}: golden patches lack {error}; export the bundle again") from error
     return results

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.chain import sigmoid
 from lsd.runtime.errors import RecipeError
+from lsd.runtime.sigmoid import sigmoid
 from lsd.train.recipe import MemberRecipe
 
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj"}

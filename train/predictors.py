@@ -178,7 +178,7 @@ def _encoder(path: Path, device: str, threads: int | None) -> Predictor:
 
 def _ensemble(path: Path, document: dict[str, Any], device: str, threads: int | None) -> Predictor:
     """Members known by their out-of-fold predictions only make an ensemble that cannot answer for new samples."""
-    from lsd.train.ensembles.combination import Combination
+    from lsd.runtime.combination import Combination
     from lsd.train.ensembles.run import ensemble_of_run
 
     try:

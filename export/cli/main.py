@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from lsd.export.cli.build import build
+from lsd.export.cli.engine import engine
 from lsd.export.cli.inspect import inspect
+from lsd.export.cli.triton import triton
 from lsd.export.cli.verify import verify
 from lsd.runtime import __version__
 from lsd.runtime.command import LsdGroup
@@ -19,6 +21,5 @@ def main() -> None:
     """Make bundles from training runs, look into them, and prove them on this machine."""
 
 
-main.add_command(build)
-main.add_command(inspect)
-main.add_command(verify)
+for command in (build, inspect, verify, engine, triton):
+    main.add_command(command)

@@ -13,7 +13,10 @@ from typing import Any
 import click
 
 from lsd.runtime import __version__
+from lsd.runtime.backends.base import PRECISIONS
+from lsd.runtime.backends.registry import BACKENDS as ENCODER_BACKENDS
 from lsd.runtime.cli.dispatch import RunCommand
+from lsd.runtime.cli.encoder_options import PROVIDERS, encoder_options, encoders_of
 from lsd.runtime.command import options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import ConfigurationError, OutputError, UsageError
 
@@ -31,12 +34,19 @@ class RunOptions:
     """Everything that steers a run besides bundle, sources and output; keys of --config.
 
     stride: px between patches, 1..64. backend, s2_offset, radar_unit, orbit, event_time, pre_scenes, prevalence,
-    force_coarse_radar, remote, extra (names separated by commas): see --help. batch_size, window_rows,
+    force_coarse_radar, remote, extra (names separated by commas), encoders, precision, provider, encoder_batch,
+    threads, engines: see --help. batch_size, window_rows,
     window_columns: patches scored and read together; they bound memory and never change a result.
     """
 
     stride: int = 64
     backend: str = "table"
+    encoders: str = "onnxruntime"
+    precision: str = "fp32"
+    provider: str = "cpu"
+    encoder_batch: int = 8
+    threads: int | None = None
+    engines: str | None = None
     s2_offset: str = "auto"
     radar_unit: str | None = None
     orbit: str | None = None
@@ -54,6 +64,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         choices = {
             "backend": BACKENDS,
+            "encoders": ENCODER_BACKENDS,
+            "precision": PRECISIONS,
+            "provider": PROVIDERS,
             "s2_offset": S2_OFFSETS,
             "radar_unit": (None, *RADAR_UNITS),
             "orbit": (None, *ORBITS),
@@ -74,6 +87,7 @@ class RunOptions:
             ("stride", 64),
             ("pre_scenes", 100),
             ("batch_size", 4096),
+            ("encoder_batch", 4096),
             ("window_rows", 4096),
             ("window_columns", 4096),
         ):
@@ -127,6 +141,7 @@ def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--remote", is_flag=True, default=None, help="Open STAC assets over the network.  [default: refuse them]")
 @click.option("--extra", help="More products, separated by commas: kml, geoparquet (needs pyarrow).")
 @click.option("--backend", type=click.Choice(BACKENDS), help="How forests are evaluated.  [default: table]")
+@encoder_options
 @click.option("--batch-size", type=int, help="Patches scored together; bounds memory only.  [default: 128]")
 @click.option("--window-rows", type=int, help="Patch rows read together; bounds memory only.  [default: 1]")
 @click.option("--window-columns", type=int, help="Patch columns read together; bounds memory only.  [default: 64]")
@@ -195,7 +210,8 @@ def main(
             )
     event_time = None if options.event_time is None else utc_of(options.event_time, "--event-time")
     opened = open_bundle(bundle)
-    chain = Chain(opened, options.backend, options.prevalence)  # type: ignore[arg-type]
+    encoders = encoders_of(asdict(options))
+    chain = Chain(opened, options.backend, options.prevalence, encoders)  # type: ignore[arg-type]
     require(check_golden(opened, chain), f"self-test of {bundle}")
     refuse_other_collection(output / COLLECTION_NAME)
     prepare_output(output)

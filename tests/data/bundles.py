@@ -14,9 +14,10 @@ from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.bundle import GOLDEN_NAME, Bundle
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.chain import Chain
+from lsd.runtime.combination import equal
 from lsd.runtime.features.sets import FeatureSet, feature_set
 from lsd.runtime.forest.table import ForestTable, forest_to_bytes
-from lsd.runtime.manifest import Configuration, Manifest, Member
+from lsd.runtime.manifest import Configuration, Manifest, Member, Part
 from lsd.runtime.npz import npz_bytes
 from lsd.runtime.scores import Scores
 
@@ -45,9 +46,7 @@ def random_bundle(min_valid_fraction: float = 0.9, configurations: tuple[str, ..
             member = Member(library, name, f"forests/{key}.forest", 30, {})
             members[key] = member, forest_over(wanted, 7 + number, accumulator)
         keys = (f"{name}-lightgbm", f"{name}-xgboost")
-        chosen.append(
-            Configuration(name, CONFIGURATIONS[name], keys, (0.5, 0.5), Calibration("none"), 0.5, 0.5, 0.2, {})
-        )
+        chosen.append(_configuration(name, keys, (0.5, 0.5)))
     return _bundle("random", sets, members, tuple(chosen), min_valid_fraction)
 
 
@@ -72,12 +71,13 @@ def step_bundle(feature: str, threshold: float) -> Bundle:
         "step",
         {"optical": wanted},
         {"step": (Member("lightgbm", "optical", "forests/step.forest", 1, {}), forest)},
-        (
-            Configuration(
-                "optical", CONFIGURATIONS["optical"], ("step",), (1.0,), Calibration("none"), 0.5, 0.5, 0.2, {}
-            ),
-        ),
+        (_configuration("optical", ("step",), (1.0,)),),
     )
+
+
+def _configuration(name: str, keys: tuple[str, ...], weights: tuple[float, ...]) -> Configuration:
+    parts = (Part("forest", keys, weights),)
+    return Configuration(name, CONFIGURATIONS[name], parts, equal(1), Calibration("none"), 0.5, 0.5, 0.2, {})
 
 
 def _bundle(
@@ -97,6 +97,7 @@ def _bundle(
         min_valid_fraction=min_valid_fraction,
         feature_sets=sets,
         members={key: member for key, (member, _) in members.items()},
+        encoders={},
         configurations=configurations,
         training={},
         files={},

@@ -64,7 +64,7 @@ def test_verify_and_inspect(bundle):
     assert len(stages) == 10 and all(stage["passed"] for stage in stages)
     seen = invoke(lsd_export, "inspect", bundle)
     assert seen.code == 0 and "SYNTHETIC: trained on made-up data" in seen.out
-    assert "all-boosted: 5 trees of lightgbm, weight 0.5, features second-order v1 (376, " in seen.out
+    assert "all-boosted: weight 0.5, 5 trees of lightgbm, features second-order v1 (376, " in seen.out
     document = json.loads(invoke(lsd_export, "inspect", bundle, "--json").out)
     assert document["files"].keys() == set(files(bundle)) - {"manifest.json"}
 
@@ -105,10 +105,12 @@ def test_no_run_folder(tmp_path):
 def test_what_training_chose_is_in_the_manifest(runs, bundle, name):
     run = json.loads((runs / name / "run.json").read_text())
     (one,) = [c for c in json.loads((bundle / "manifest.json").read_text())["configurations"] if c["name"] == name]
-    assert {key: one[key] for key in ("bands", "weights", "calibration", "threshold", "metrics")} == {
-        key: run[key] for key in ("bands", "weights", "calibration", "threshold", "metrics")
+    assert {key: one[key] for key in ("bands", "calibration", "threshold", "metrics")} == {
+        key: run[key] for key in ("bands", "calibration", "threshold", "metrics")
     }
-    assert one["members"] == [f"{name}-boosted", f"{name}-other"]
+    members = [f"{name}-boosted", f"{name}-other"]
+    assert one["parts"] == [{"name": "forest", "members": members, "weights": run["weights"]}]
+    assert one["combination"] == {"method": "mean", "weights": [1.0], "intercept": 0.0}
     assert one["prevalence"] == run["data"]["positives"] / run["data"]["samples"]
 
 

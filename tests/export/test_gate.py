@@ -42,7 +42,7 @@ def another_start(forest):
 
 @pytest.mark.parametrize("fault", [one_leaf, one_threshold, missing_goes_elsewhere, children_swapped, another_start])
 def test_a_forest_that_differs(build, tmp_path, monkeypatch, fault):
-    from lsd.export import bundle_from_runs as module
+    from lsd.export import forest_members as module
 
     original = module.forest_from_file
     monkeypatch.setattr(module, "forest_from_file", lambda path, library: fault(original(path, library)))
@@ -65,8 +65,8 @@ def test_feature_columns_in_another_order(build, tmp_path, monkeypatch):
 
     original = module._manifest
 
-    def swapped(runs, text, members):
-        manifest = original(runs, text, members)
+    def swapped(*arguments):
+        manifest = original(*arguments)
         sets = {}
         for key, one in manifest.feature_sets.items():
             first, second, *rest = one.features

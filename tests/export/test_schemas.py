@@ -19,7 +19,8 @@ GOLDEN = Path(__file__).parent / "data"
 # objects whose keys are names that a bundle, a run or a machine chooses
 FREE = frozenset({
     "configurations[].metrics", "configurations[].metrics.*", "configurations[].metrics.*.*",
-    "files", "members", "feature_sets", "training", "training.*.versions", "training.*.recipe.members[].parameters",
+    "files", "members", "encoders", "encoders.*.graphs", "encoders.*.external", "encoders.*.plans", "feature_sets",
+    "training", "training.*.versions", "training.*.recipe.members[].parameters",
     "versions", "inputs.training_rows", "bundle.configurations",
     "bundle.assumed_prevalence", "tiles[].configurations", "tiles[].seconds",
     "totals.seconds",

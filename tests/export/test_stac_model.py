@@ -104,7 +104,8 @@ def test_bands_answers_and_configurations(manifest):
     names = [one["name"] for one in properties["lsd:configurations"]]
     assert names == ["all", "optical"]
     assert properties["lsd:configurations"][1]["bands"] == ["blue", "green", "red", "nir"]
-    assert properties["lsd:configurations"][0]["members"] == {"all-lightgbm": 0.5, "all-xgboost": 0.5}
+    (part,) = properties["lsd:configurations"][0]["parts"]
+    assert part == {"name": "forest", "members": {"all-lightgbm": 0.5, "all-xgboost": 0.5}}
     optical = model_item(replace(manifest, configurations=manifest.configurations[1:]))["properties"]
     assert optical["mlm:input"][0]["input"]["shape"] == [-1, 4, 64, 64] and len(optical["bands"]) == 4
 

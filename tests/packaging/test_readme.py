@@ -9,11 +9,14 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
+from encoder_runs import spread_run
 from patch_sets import learnable_pixels, write_tiny_recipe
 from tables import write_table
 from tiles import ORIGIN, optical, write_band_folder, write_tiff
 
+from lsd.export import encoder_gate
 from lsd.export.cli.main import main as lsd_export
 from lsd.runtime.cli.run import main as lsd_run
 from lsd.train.cli.main import main as lsd_train
@@ -80,6 +83,9 @@ def write_stand_ins(tmp_path: Path) -> None:
 
 
 def test_readme_commands_run_as_written(tmp_path, monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: one command builds an engine")
+    monkeypatch.setattr(encoder_gate, "CHECKED_PATCHES", 64)
+    monkeypatch.setattr(encoder_gate, "LOGIT_RELATIVE", 1e-4)  # spread_run magnifies rounding
     monkeypatch.chdir(tmp_path)
     write_stand_ins(tmp_path)
     ran = []
@@ -87,6 +93,8 @@ def test_readme_commands_run_as_written(tmp_path, monkeypatch):
         name, *words = shlex.split(line)
         if name == "make":
             continue
+        if words[:2] == ["build", "runs/convnet"]:
+            spread_run(Path("runs/convnet"))  # after one epoch it says the same of everything, which the gate refuses
         done = CliRunner().invoke(COMMANDS[name], [QUICK.get(word, word) for word in words])
         assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception}"
         ran.append(name)

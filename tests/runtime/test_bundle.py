@@ -90,9 +90,20 @@ def test_a_link_that_leaves_the_bundle_is_refused(folder, tmp_path):
         open_bundle(folder)
 
 
+def part(document):
+    return document["configurations"][0]["parts"][0]
+
+
+def encoder(**changes):
+    """As a manifest has it; its one graph is not among the files."""
+    graphs = {"fp32": ["encoders/net.onnx"]}
+    known = {"bands": ["red"], "served": [["red"]], "backbones": ["vit"], "parameters": 1, "plans": {}, "external": {}}
+    return {**known, "graphs": graphs, **changes}
+
+
 def test_unknown_schema_version(folder):
     edit(folder, lambda document: document.update(schema_version=99))
-    with pytest.raises(BundleError, match="schema version is 99, this lsd-edge reads 2"):
+    with pytest.raises(BundleError, match="schema version is 99, this lsd-edge reads 3"):
         open_bundle(folder)
 
 
@@ -107,8 +118,10 @@ def test_not_json(folder):
     [
         (lambda d: d.update(membres={}), "unknown key 'membres', did you mean 'members'"),
         (lambda d: d.pop("licence"), "manifest is malformed"),
-        (lambda d: d["configurations"][0]["members"].append("ghost"), "weights and members differ"),
-        (lambda d: d["configurations"][0]["members"].__setitem__(0, "ghost"), "names the member 'ghost'"),
+        (lambda d: part(d)["members"].append("ghost"), "weights and members of 'forest' differ"),
+        (lambda d: part(d)["members"].__setitem__(0, "ghost"), "names the member 'ghost'"),
+        (lambda d: d["configurations"][0]["parts"].append(part(d)), "weights and parts differ in number"),
+        (lambda d: d["configurations"][0]["combination"].update(method="magic"), "combination 'magic'"),
         (lambda d: d["configurations"][0]["bands"].__setitem__(0, "purple"), "unknown band 'purple'"),
         (lambda d: d["configurations"][0]["bands"].remove("nir"), "lacks bands that its member"),
         (lambda d: d["members"]["all-lightgbm"].update(table="x"), "names the file 'x', which is not listed"),
@@ -116,7 +129,11 @@ def test_not_json(folder):
         (lambda d: d["bands"][0].update(unit="reflectance"), "is not a band of this version"),
         (lambda d: d["patch"].update(size_px=128), "patches are 128 px"),
         (lambda d: d.update(configurations=[]), "holds no configuration"),
-        (lambda d: d["configurations"][0].update(weights=[0.5, 0.4]), "weights sum to 0.9"),
+        (lambda d: part(d).update(weights=[0.5, 0.4]), "weights of 'forest' sum to 0.9"),
+        (lambda d: d["encoders"].update(net=encoder()), "names the file 'encoders/net.onnx', which is not listed"),
+        (lambda d: d["encoders"].update(net=encoder(graphs={})), "'net' has no graph"),
+        (lambda d: d["encoders"].update(net=encoder(graphs={"fp8": ["x"]})), "precision 'fp8' is none of fp32"),
+        (lambda d: d["encoders"].update({"all-lightgbm": encoder()}), "is a forest and an encoder"),
         (
             lambda d: d["configurations"][0].update(threshold=50),
             "0 <= look_threshold <= threshold <= 1, found 0.5 and 50",

@@ -9,7 +9,7 @@ from bundles import random_bundle, scores_equal
 from lsd.export.adversarial import simulated_patches
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.calibration import Calibration
-from lsd.runtime.chain import Chain, sigmoid
+from lsd.runtime.chain import Chain
 from lsd.runtime.errors import BundleError
 from lsd.runtime.patches import PatchBatch
 from lsd.runtime.scores import (
@@ -23,6 +23,7 @@ from lsd.runtime.scores import (
     TOO_FEW_VALID_PIXELS,
     Scores,
 )
+from lsd.runtime.sigmoid import sigmoid
 
 CHAIN = Chain(random_bundle())
 OPTICAL = of_modality("optical")

@@ -44,7 +44,7 @@ UNFIT = {
     "changed byte": (changed_byte, "forests/optical-xgboost.forest was changed since export: SHA-256 is"),
     "missing file": (lambda folder: (folder / "golden.npz").unlink(), "golden.npz is missing; copy the bundle again"),
     "path outside": (path_outside, "lists '../secret', a path that leaves the bundle; do not trust it"),
-    "unknown schema": (manifest_with(schema_version=3), "schema version is 3, this lsd-edge reads 2; install"),
+    "unknown schema": (manifest_with(schema_version=4), "schema version is 4, this lsd-edge reads 3; install"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is not JSON"),
     "unknown key": (manifest_with(tresholds=[]), "unknown key 'tresholds'"),

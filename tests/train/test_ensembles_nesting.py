@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from out_of_fold import drawn, evidence, sigmoid
 
+from lsd.runtime.combination import Combination
 from lsd.train.calibrate import log_loss, nested
-from lsd.train.ensembles.combination import Combination
 from lsd.train.ensembles.nesting import Nesting, losses, outcome_of
 from lsd.train.ensembles.weights import fit_combination
 

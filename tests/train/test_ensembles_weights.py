@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from out_of_fold import drawn, evidence, sigmoid
 
-from lsd.runtime.errors import RunFolderError
+from lsd.runtime.combination import Combination, equal
+from lsd.runtime.errors import BundleError
 from lsd.train.calibrate import log_loss
-from lsd.train.ensembles.combination import Combination, equal
 from lsd.train.ensembles.weights import fit_combination
 
 
@@ -90,5 +90,5 @@ def test_a_combination_travels_as_json_and_nonsense_is_refused():
         ("logit", ()),
         ("logit", (float("nan"),)),
     ):
-        with pytest.raises(RunFolderError, match="is none; expected one of mean, probability, logit"):
+        with pytest.raises(BundleError, match="is none; expected one of mean, probability, logit"):
             Combination(method, weights)

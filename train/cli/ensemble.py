@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from lsd.runtime.combination import METHODS
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import ConfigurationError, UsageError
 from lsd.train.cli.forest import check_libraries, check_output
-from lsd.train.ensembles.combination import METHODS
 from lsd.train.ensembles.nesting import CHOSEN, MAX_FOLDS, MIN_FOLDS
 from lsd.train.names import NAME, check_name
 from lsd.train.run import PLOTS_NAME

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.calibration import Calibration
+from lsd.runtime.combination import METHODS, SMALLEST, Array, Combination
 from lsd.train.calibrate import Nested, best_threshold, choose_calibration, log_loss, look_threshold
-from lsd.train.ensembles.combination import METHODS, SMALLEST, Array, Combination
 from lsd.train.ensembles.pruning import Members, Step, kept, removal_path
 from lsd.train.ensembles.weights import fit_combination
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lsd.runtime.combination import Array
 from lsd.train.calibrate import Nested
-from lsd.train.ensembles.combination import Array
 from lsd.train.ensembles.nesting import losses
 from lsd.train.metrics import BOOTSTRAPS, paired_f1_gain
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsd.train.ensembles.combination import Array
+from lsd.runtime.combination import Array
 
 Members = tuple[int, ...]
 

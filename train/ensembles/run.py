@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from lsd.runtime.calibration import Calibration
+from lsd.runtime.combination import Array, Combination
 from lsd.runtime.errors import LsdError, RunFolderError, UsageError
-from lsd.train.ensembles.combination import Array, Combination
 from lsd.train.predictions import EXTERNAL
 from lsd.train.run import OOF_NAME, RUN_NAME, SCHEMA_VERSION
 from lsd.train.samples import sha256_of

@@ -11,9 +11,9 @@ from typing import Any
 
 from lsd.runtime import __version__
 from lsd.runtime.bands import in_order
+from lsd.runtime.combination import Combination
 from lsd.runtime.commit import write_bytes
 from lsd.runtime.versions import installed
-from lsd.train.ensembles.combination import Combination
 from lsd.train.ensembles.joint import Joint
 from lsd.train.ensembles.run import KIND
 from lsd.train.ensembles.training import TrainedEnsemble

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsd.runtime.combination import METHODS, Array
 from lsd.runtime.errors import TableError
 from lsd.train.calibrate import Nested, nested
-from lsd.train.ensembles.combination import METHODS, Array
 from lsd.train.ensembles.joint import Joint
 from lsd.train.ensembles.nesting import CHOSEN, MIN_FOLDS, Nesting, Outcome, losses, outcome_of
 from lsd.train.ensembles.paired import gains, mean_of, with_interval

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.train.ensembles.combination import SMALLEST, Array, Combination, equal, logit
+from lsd.runtime.combination import SMALLEST, Array, Combination, equal, logit
 
 NEGLIGIBLE = 1e-6  # a weight of the pool below this is 0: where the search stops short of the border
 PENALTY = 1.0  # on the squared distance of logit weights from equal ones, in units of one sample's log loss

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lsd.runtime.chain import sigmoid
+from lsd.runtime.sigmoid import sigmoid
 from lsd.train.datasets.base import PatchDataset
 from lsd.train.fitting.augment import keep_only
 from lsd.train.fitting.feed import batches

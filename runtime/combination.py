@@ -1,4 +1,4 @@
-"""How the probabilities of members become one."""
+"""How the probabilities of the parts of an ensemble become one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.errors import RunFolderError
+from lsd.runtime.errors import BundleError
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Combination:
         weights = np.array(self.weights)
         fits = self.method in METHODS and len(weights) > 0 and bool(np.isfinite(weights).all() and (weights >= 0).all())
         if not fits or not np.isfinite(self.intercept) or (self.method != "logit" and abs(weights.sum() - 1) > 1e-9):
-            raise RunFolderError(
+            raise BundleError(
                 f"combination {self.method!r} with weights {self.weights} is none; expected one of "
                 f"{', '.join(METHODS)}, weights of 0 or more and, except for logit, with sum 1"
             )
@@ -59,7 +59,7 @@ class Combination:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Combination:
-        """Raises RunFolderError for what is no combination, KeyError for a missing part."""
+        """Raises BundleError for what is no combination, KeyError for a missing part."""
         weights = tuple(float(weight) for weight in stored["weights"])
         return cls(str(stored["method"]), weights, float(stored["intercept"]))
 
