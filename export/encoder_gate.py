@@ -32,7 +32,9 @@ from lsd.runtime.sigmoid import sigmoid
 CHECKED_PATCHES = 3_000  # at least; a decision that flips once in a thousand must have a chance to show
 CHUNK = 256
 SEED = 7
-LOGIT_RELATIVE = 1e-5  # of ONNX Runtime FP32 against torch, relative to the logit where it exceeds 1
+# Of ONNX Runtime FP32 against torch, relative to the logit where it exceeds 1. Sums in another order: up to 1e-5 on the
+# paper's networks (docs/performance.md), more where a network magnifies the rounding of extreme inputs.
+LOGIT_RELATIVE = 1e-4
 LEAST_SPREAD = 1.0  # standard deviation of logits: a network that always says the same hides every fault
 LEAST_SHARE = 0.5  # of the convolutions and matrix products that must run in the precision asked for
 

@@ -30,7 +30,6 @@ def few():
     """The gate on few patches: what it finds on 3,000 is another test's business."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(encoder_gate, "CHECKED_PATCHES", FEW)
-        monkeypatch.setattr(encoder_gate, "LOGIT_RELATIVE", 1e-4)  # spread_run magnifies rounding
         yield
 
 

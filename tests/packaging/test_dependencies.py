@@ -11,11 +11,13 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "lightgbm", "xgboost", "sklearn", "scipy", "matplotlib", "treelite", "tl2cgen", "pandas", "rio_cogeo")
+# imported by the backend that uses them, when it is asked for
+LAZY = ("onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda", "pycuda")
 BLOCKED = f"""
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HEAVY!r}:
+        if name.split(".")[0] in {(*HEAVY, *LAZY)!r}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 """

@@ -73,7 +73,7 @@ def test_bindings_without_their_library_are_named_before_the_other_is_used(monke
     with pytest.raises(BackendError, match=r"tensorrt: cannot be loaded \(libnvonnxparser\.so\.11"):
         find_library()
     install(monkeypatch, tensorrt=broken, tensorrt_rtx=fake("1.7.1.116"))
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "lsd"):
         assert find_library().flavour == "tensorrt-rtx"
     assert "libnvonnxparser.so.11" in caplog.text
 

@@ -59,6 +59,17 @@ def test_indices_in_the_papers_order_come_from_scaled_bands_and_stay_within_fp16
     assert np.isfinite(found).all()
 
 
+def test_indices_of_stored_values_stay_where_values_that_are_not_negative_put_them():
+    pixels = patches()
+    pixels[:, :4, :8] = np.random.default_rng(1).integers(0, 20_945, (3, 4, 8, 64))
+    found = run(pixels)[:, 12:]
+    assert found.min() >= -0.5 and found.max() <= 1.5
+    wanted = expected(pixels, paper_scaling("standard"), "stored")[:, 12:]
+    np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)  # the limits take nothing from real values
+    pixels[:, 3] = -pixels[:, 0]
+    assert np.abs(run(pixels)[:, 12:]).max() == 1.5
+
+
 def test_stored_zeros_give_an_index_of_one_half():
     pixels = patches()
     pixels[:, :4, :8] = 0

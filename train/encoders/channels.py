@@ -21,7 +21,9 @@ class Channels(nn.Module):
     An invalid pixel takes the location of its band (the mean; the median where scaling is robust) and so becomes 0: a
     band that is absent altogether is 0 everywhere. Indices are (a - b) / (a + b + 1e-10) + .5 of the stored values and
     not scaled, or of the scaled bands as in the paper; those of scaled bands divide by sums that cross zero, hence the
-    limit. Nothing of it is learned or part of the state dict. Plain operations only, so that it can be exported.
+    limit. Stored values are never negative (lsd-run masks what is), so |a - b| is at most a + b and their indices are
+    held to -.5..1.5: that changes nothing on real data, and keeps impossible pixels out of FP16's way. Nothing of it is
+    learned or part of the state dict. Plain operations only, so that it can be exported.
 
     Args:
         bands: canonical names along axis 1 of the input.
@@ -44,6 +46,8 @@ class Channels(nn.Module):
         indices = [INDEX_BY_NAME[name] for name in names if name not in at]
         self.has_indices = bool(indices)
         self.indices_of_scaled = index_order == "scaled"
+        offsets = [one.offset for one in indices] or [0.0]
+        self.index_limits = (-LIMIT, LIMIT) if self.indices_of_scaled else (min(offsets) - 1, max(offsets) + 1)
         self._constant("location", _column([scaling.location[band] for band in bands]))
         self._constant("spread", _column([scaling.spread[band] for band in bands]))
         self._constant("picked", torch.tensor([at[name] for name in names if name in at], dtype=torch.long))
@@ -63,7 +67,7 @@ class Channels(nn.Module):
                 source = scaled if self.indices_of_scaled else valid
                 a, b = source.index_select(1, self.numerator), source.index_select(1, self.denominator)
                 ratio = (a - b) / (a + b + self.epsilon) + self.offset
-                channels = torch.cat([channels, ratio], dim=1)
+                channels = torch.cat([channels, ratio.clamp(*self.index_limits)], dim=1)
             return channels.clamp(-LIMIT, LIMIT)
 
     def _constant(self, name: str, value: Tensor) -> None:
