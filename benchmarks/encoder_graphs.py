@@ -50,8 +50,8 @@ def spread_logits(network: Network, patches: Array) -> None:
     """Give a network of random weights statistics as if it were trained, in place; uses torch's global generator.
 
     Means and variances of every BatchNorm are drawn anew; then the last layer of each encoder and that of the head are
-    scaled and shifted so that what they give has mean 0 and standard deviation SPREAD over the patches. Otherwise some
-    of timm's heads start so small that an encoder would not count.
+    drawn anew so that what they give has mean 0 and standard deviation SPREAD over the patches. Otherwise the heads of
+    some of timm's networks start so small that an encoder would not count.
     """
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -62,17 +62,31 @@ def spread_logits(network: Network, patches: Array) -> None:
                 values.uniform_(0.6, 1.4)
     network.eval()
     channels = network.channels(torch.from_numpy(patches))
-    for encoder in network.encoders:
-        _spread(encoder, encoder(channels))
-    _spread(network.head, network.head(torch.cat([encoder(channels) for encoder in network.encoders], dim=1)))
+    features = [_spread(encoder, channels) for encoder in network.encoders]
+    _spread(network.head, torch.cat(features, dim=1))
 
 
-def _spread(module: nn.Module, given: Tensor) -> None:
-    """Scale the last layer of a module that gives (n, feature); nothing if it has none."""
-    for last in [one for one in module.modules() if isinstance(one, nn.Linear)][-1:]:
-        gain = SPREAD / given.std(dim=0).mean()
-        last.weight.mul_(gain)
-        last.bias.sub_(given.mean(dim=0)).mul_(gain)
+def _spread(module: nn.Module, given: Tensor) -> Tensor:
+    """Draw the last layer of a module anew, if it has one, and return what the module then gives, (n, feature).
+
+    Each row is a mix of the ways in which the patches' inputs of this layer differ, as training would find them; a
+    random row would see little of it, and would have to be scaled up together with the rounding errors.
+    """
+    layers = [one for one in module.modules() if isinstance(one, nn.Linear)]
+    if layers:
+        last = layers[-1]
+        seen: list[Tensor] = []
+        handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        module(given)
+        handle.remove()
+        mean = seen[0].mean(dim=0)
+        differences = seen[0] - mean
+        rows = torch.randn(last.out_features, len(differences)) @ differences
+        rows *= SPREAD / (differences @ rows.T).std(dim=0)[:, None]
+        last.weight.copy_(rows)
+        last.bias.copy_(-rows @ mean)
+    found: Tensor = module(given)
+    return found
 
 
 def network_of(recipe: EncoderRecipe, patches: Array) -> Network:

@@ -154,17 +154,17 @@ def _module_of(node: onnx_ir.Node) -> str:
 
 
 def _require_folded(model: onnx.ModelProto, recipe_name: str) -> None:
-    made_by = {output: node.op_type for node in model.graph.node for output in node.output}
-    left = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "BatchNormalization" and made_by.get(node.input[0]) in FOLDED_INTO
-    ]
+    """Refuse a BatchNormalization that has a convolution or linear layer for itself: it belongs into that one.
+
+    Where the layer's output is used elsewhere too (MaxViT's shortcuts) it stays.
+    """
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    layers = {node.output[0] for node in model.graph.node if node.op_type in FOLDED_INTO and uses[node.output[0]] == 1}
+    left = [node.name for node in model.graph.node if node.op_type == "BatchNormalization" and node.input[0] in layers]
     if left:
         raise RecipeError(
-            f"{recipe_name}: expected every BatchNormalization behind a convolution or linear layer to be folded into "
-            f"it, found {len(left)} that are not ({left[0]}); the layer's output is used elsewhere too, or onnxscript "
-            "is older than 0.7"
+            f"{recipe_name}: expected every BatchNormalization right behind a convolution or linear layer to be folded "
+            f"into it, found {len(left)} that are not ({left[0]}); update onnxscript"
         )
 
 

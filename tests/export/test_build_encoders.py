@@ -12,7 +12,7 @@ from encoder_runs import CONV_RECIPE, spread_run, write_encoder_run
 from patch_sets import write_patch_set, write_tiny_recipe
 from tiles import L2A_NEW, optical, write_tiff
 
-from lsd.export import encoder_gate
+from lsd.export import encoder_gate, target_check
 from lsd.export.cli.main import main as lsd_export
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.bundle import open_bundle
@@ -76,6 +76,35 @@ def test_verify_with_what_is_installed(networks, how):
     done = invoke(lsd_export, "verify", networks / "bundle", *how)
     assert done.code == 0, done.err
     assert f"encoder net: probability at {'fp16' if 'fp16' in how else 'fp32'}" in done.out
+
+
+@pytest.mark.parametrize(("encoders", "precision"), [("onnxruntime", "fp16"), ("openvino", "fp32")])
+def test_verify_on_many_patches(networks, monkeypatch, encoders, precision):
+    if encoders == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed (extra openvino)")
+    monkeypatch.setattr(target_check, "CHECKED_PATCHES", FEW)
+    how = ("--encoders", encoders, "--precision", precision, "--progress", "off", "--thorough")
+    done = invoke(lsd_export, "verify", networks / "bundle", *how, "--json")
+    assert done.code == 0, done.err
+    many = [stage for stage in json.loads(done.out) if f"{FEW} patches" in stage["stage"]]
+    assert [stage["configuration"] for stage in many] == ["imported"] * 2 + ["optical"] * 2 + ["sar"] * 2
+    assert all(stage["values"] == FEW and stage["passed"] for stage in many)
+
+
+def test_verify_fails_where_a_backend_answers_otherwise(networks, monkeypatch):
+    """A backend that is right on the golden patches and wrong elsewhere."""
+    from lsd.runtime.encoders import Encoder
+
+    monkeypatch.setattr(target_check, "CHECKED_PATCHES", FEW)
+    original = Encoder.probabilities
+
+    def wrong(self, patches, bands):
+        found = original(self, patches, bands)
+        return 1 - found if len(patches) == FEW and self._sessions[0].describe()["precision"] == "fp16" else found
+
+    monkeypatch.setattr(Encoder, "probabilities", wrong)
+    done = invoke(lsd_export, "verify", networks / "bundle", "--precision", "fp16", "--thorough", "--progress", "off")
+    assert done.code == 3 and "against fp32 on onnxruntime" in done.error
 
 
 def test_lsd_run_asks_the_network(networks, tile, tmp_path):

@@ -83,7 +83,7 @@ def edited(**changes):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (without("run.json"), "no run folder (run.json is missing); lsd-train forest -o"),
+        (without("run.json"), "no run folder (run.json is missing); lsd-train makes one"),
         (without("features.npz"), "incomplete run"),
         (without("models/b.ubj"), "b.ubj is missing; train it again"),
         (edited(schema_version=99), "run schema version is 99, this lsd-edge reads 2; train again with this version"),

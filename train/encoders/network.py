@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsd.runtime.bands import PATCH_SIZE_PX
+from lsd.runtime.errors import RecipeError
 from lsd.train.encoders.backbones import create_backbone
 from lsd.train.encoders.channels import Channels
 from lsd.train.encoders.heads import create_head
@@ -48,6 +49,10 @@ class Encoder(nn.Module):
         Raises:
             RecipeError: it cannot be folded.
         """
+        if self.input_px % PATCH_SIZE_PX:
+            raise RecipeError(
+                f"expected an enlargement to a multiple of {PATCH_SIZE_PX} px to fold, found {self.input_px}"
+            )
         if self.input_px != PATCH_SIZE_PX:
             fold_stem(self.backbone, self.input_px // PATCH_SIZE_PX)
             self.input_px = PATCH_SIZE_PX
