@@ -47,11 +47,6 @@ def stem_of(network: Network) -> Stem:
 
 def _fold(encoder: Encoder, must: bool) -> None:
     try:
-        if encoder.input_px % PATCH_SIZE_PX:
-            raise RecipeError(
-                f"expected an enlargement to a multiple of {PATCH_SIZE_PX} px to fold, found {encoder.input_px} px; "
-                'give "stem": "resize"'
-            )
         encoder.fold_stem()
     except RecipeError as error:
         if must:

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         """
         if self.input_px % PATCH_SIZE_PX:
             raise RecipeError(
-                f"expected an enlargement to a multiple of {PATCH_SIZE_PX} px to fold, found {self.input_px}"
+                f"expected an enlargement to a multiple of {PATCH_SIZE_PX} px to fold, found {self.input_px} px"
             )
         if self.input_px != PATCH_SIZE_PX:
             fold_stem(self.backbone, self.input_px // PATCH_SIZE_PX)
