@@ -40,6 +40,7 @@ SEED = 42
 SPREAD = 2.0  # standard deviation of the logits; random heads give 1e-3, which hides every error
 BATCHES = (1, 8)
 COMPARED_PATCHES = 32
+LEAST_SCALE = 1e-3  # below it, a learned scale of a residual branch switches the branch off
 WARM_UP, REPEATS = 2, 9
 FLOAT_BYTES = 4
 Array = NDArray[np.float32]
@@ -49,21 +50,35 @@ Array = NDArray[np.float32]
 def spread_logits(network: Network, patches: Array) -> None:
     """Give a network of random weights statistics as if it were trained, in place; uses torch's global generator.
 
-    Means and variances of every BatchNorm are drawn anew; then the last layer of each encoder and that of the head are
-    drawn anew so that what they give has mean 0 and standard deviation SPREAD over the patches. Otherwise the heads of
-    some of timm's networks start so small that an encoder would not count.
+    Every BatchNorm gets weights around 1 and the mean and variance of what it sees; then the last layer of each encoder
+    and that of the head are drawn anew so that what they give has mean 0 and standard deviation SPREAD over the
+    patches. Otherwise the heads of some of timm's networks start so small that an encoder would not count. Scales of
+    residual branches, which timm starts at 1e-5, become ones that let the branches count.
     """
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            assert module.running_mean is not None and module.running_var is not None
-            for values in (module.running_mean, module.bias):
-                values.normal_(0, 0.2)
-            for values in (module.running_var, module.weight):
-                values.uniform_(0.6, 1.4)
     network.eval()
+    for value in network.parameters():
+        if value.ndim == 1 and 0 < value.abs().max() < LEAST_SCALE:
+            value.uniform_(0.2, 0.6)
     channels = network.channels(torch.from_numpy(patches))
-    features = [_spread(encoder, channels) for encoder in network.encoders]
+    features = []
+    for encoder in network.encoders:
+        _let_norms_see(encoder, channels)
+        features.append(_spread(encoder, channels))
+    _let_norms_see(network.head, torch.cat(features, dim=1))
     _spread(network.head, torch.cat(features, dim=1))
+
+
+def _let_norms_see(module: nn.Module, given: Tensor) -> None:
+    norms = [one for one in module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.bias.normal_(0, 0.2)
+        norm.weight.uniform_(0.6, 1.4)
+        norm.momentum = 1.0
+        norm.train()
+    if norms:
+        module(given)
+    for norm in norms:
+        norm.eval()
 
 
 def _spread(module: nn.Module, given: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto
+from onnx import ModelProto, version_converter
 
-from lsd.export.precision.graph import Graph
+from lsd.export.precision.graph import Graph, graph_from_bytes
 
 BF16_OPSET = 22  # Conv, pooling, Sin, Cos and InstanceNormalization take bfloat16 from here on (ONNX, Changelog)
 MEANT_ALIKE_FROM = 18  # from here to 22 operators gained types and attributes only ...
@@ -12,13 +12,15 @@ CHANGED_MEANING = ("GroupNormalization", "GridSample", "AveragePool", "DFT")  # 
 
 
 def with_bf16_operators(graph: Graph) -> Graph:
-    """The graph at opset 22, where that means the same, else as it is: its Conv then stay FP32, and the plan says so.
+    """The graph at opset 22; one of before 18 stays as it is: its Conv then stay FP32, and the plan says so.
 
-    onnx.version_converter would do, but takes minutes for a large graph.
+    Where an operator changed its meaning, onnx's own converter does it, which takes minutes for a large graph.
     """
     ops = {node.op_type for node in graph.nodes}
-    if not MEANT_ALIKE_FROM <= graph.opset < BF16_OPSET or ops & set(CHANGED_MEANING):
+    if not MEANT_ALIKE_FROM <= graph.opset < BF16_OPSET:
         return graph
+    if ops & set(CHANGED_MEANING):
+        return graph_from_bytes(version_converter.convert_version(graph.model, BF16_OPSET).SerializeToString())
     model = ModelProto()
     model.CopyFrom(graph.model)
     for one in model.opset_import:
