@@ -58,7 +58,7 @@ def spread_logits(network: Network, patches: Array) -> None:
     network.eval()
     for value in network.parameters():
         if value.ndim == 1 and 0 < value.abs().max() < LEAST_SCALE:
-            value.uniform_(0.2, 0.6)
+            value.uniform_(0.05, 0.15)
     channels = network.channels(torch.from_numpy(patches))
     features = []
     for encoder in network.encoders:

@@ -23,9 +23,11 @@ def test_a_network_of_the_paper(name, tmp_path):
     found = measure(name, 0, os.cpu_count() or 1, tmp_path, every=3)
     assert found["logit_standard_deviation"] > 0.5
     assert found["fp32"]["max_logit_error_against_torch"] <= 1e-5
-    assert found["fp32"]["max_logit_error_against_torch_adversarial"] <= 1e-4  # random weights magnify extreme inputs
+    # Random weights magnify the rounding of extreme inputs, MaxViT's 2,000 times
+    assert found["fp32"]["max_logit_error_against_torch_adversarial"] <= 1e-3
     half = found["fp16"]
     assert half["max_probability_error"] <= 0.005 and half["flips"] == 0 and half["not_finite"] == 0
+    assert half["max_probability_error_adversarial"] <= 0.05
     assert half["shares"]["fp16"] > 0.5
     plans = found["plans"]
     assert plans["fp32"]["shares_of_computing_layers"] == {"fp32": 1.0}
