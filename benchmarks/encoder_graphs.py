@@ -212,6 +212,16 @@ def _in_batches(run: Callable[[Array], Array], patches: Array) -> Array:
 def main(output: Path, recipes: tuple[str, ...], commit: str, threads: int) -> None:
     """Export networks of random weights and run them on the CPU in every way there is."""
     torch.set_num_threads(threads)
+    packages = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino")
+    conditions = {
+        "commit": commit,
+        **facts(),
+        **installed(packages),
+        "threads": threads,
+        "repeats": REPEATS,
+        "compared_patches": COMPARED_PATCHES,
+        "weights": "random, last layer scaled",
+    }
     found = {}
     for name in recipes or [name for name in known_encoder_recipes() if name.startswith("paper-")]:
         found[name] = one = measure(name, threads)
@@ -221,18 +231,12 @@ def main(output: Path, recipes: tuple[str, ...], commit: str, threads: int) -> N
             f"{name:<13} {folded['stem']:<7} {one['parameters']:>11,} parameters {folded['onnx_mb']:>6} MB "
             f"{folded['nodes']:>5} nodes; ms at batch {max(BATCHES)}: {times}"
         )
-    versions = installed(("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino"))
-    conditions = {
-        "commit": commit,
-        **facts(),
-        **versions,
-        "threads": threads,
-        "repeats": REPEATS,
-        "compared_patches": COMPARED_PATCHES,
-        "weights": "random, last layer scaled",
-    }
-    result = {"conditions": conditions, "synthetic": True, "recipes": found}
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        result = {
+            "conditions": conditions,
+            "synthetic": True,
+            "recipes": found,
+        }  # kept after each, should it be stopped
+        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
