@@ -80,10 +80,7 @@ def load_run(path: Path) -> Run:
         document = json.loads(file.read_text(encoding="utf-8"))
         kind = document.get("kind", KIND)
         if kind != KIND:
-            raise RunFolderError(
-                f"{path}: is a run of kind {kind!r}, expected {KIND!r} (of lsd-train forest); runs of other kinds are "
-                "exported by a later version"
-            )
+            raise RunFolderError(f"{path}: is a run of kind {kind!r}, expected {KIND!r} (of lsd-train forest)")
         if document["schema_version"] != SCHEMA_VERSION:
             raise RunFolderError(
                 f"{path}: run schema version is {document['schema_version']!r}, this lsd-edge reads {SCHEMA_VERSION}; "

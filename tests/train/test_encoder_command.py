@@ -117,7 +117,7 @@ def test_a_network_refuses_patches_without_its_bands(place, run):
     assert len(loaded.probabilities(optical, optical.bands)) == PATCHES
 
 
-def test_export_says_that_it_takes_forests(run):
+def test_a_run_of_a_network_is_no_run_of_forests(run):
     with pytest.raises(RunFolderError, match="encoder"):
         load_run(run)
 
