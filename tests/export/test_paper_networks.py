@@ -20,8 +20,8 @@ def test_there_are_seven():
 @pytest.mark.parametrize("name", PAPER)
 def test_a_network_of_the_paper(name, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra tensorrt-rtx)")
-    found = measure(name, 0, os.cpu_count() or 1, tmp_path, every=5)
-    assert found["logit_standard_deviation"] > 0.5
+    found = measure(name, 4, os.cpu_count() or 1, tmp_path, every=5)
+    assert found["logit_standard_deviation"] > 1
     assert found["fp32"]["max_logit_error_against_torch"] <= 1e-5
     # Random weights magnify the rounding of extreme inputs, MaxViT's 2,000 times
     assert found["fp32"]["max_logit_error_against_torch_adversarial"] <= 1e-3

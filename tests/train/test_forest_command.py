@@ -291,5 +291,5 @@ def test_a_run_of_another_kind_is_named(run_folder, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(older))
     assert load_run(tmp_path / "run").configuration == document["configuration"]
     (tmp_path / "run" / "run.json").write_text(json.dumps({**document, "kind": "encoder"}))
-    with pytest.raises(RunFolderError, match=r"is a run of kind 'encoder', expected 'forest' .* by a later"):
+    with pytest.raises(RunFolderError, match=r"is a run of kind 'encoder', expected 'forest' \(of lsd-train forest\)"):
         load_run(tmp_path / "run")
