@@ -1,6 +1,7 @@
 """The page of a run: one HTML file that a person opens, offline, and reads from the top: warnings, map, tiles, reasons.
 
-It holds no script, loads nothing, and is the same, byte for byte, for the same run.
+It holds no script, loads nothing from elsewhere, and is the same, byte for byte, for the same results, the time they
+took among them. The page of a run that goes on says what the run does and loads itself again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from lsd.runtime.manifest import Configuration
 from lsd.runtime.scores import LIKELY, POSSIBLE
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.page.class_grid import ClassGrid, read_class_grid
+from lsd.runtime.sinks.page.live import goes_on, live, refresh
 from lsd.runtime.sinks.page.markup import Markup, element, join
 from lsd.runtime.sinks.page.run_map import MapTile, hatch, maps_of
 from lsd.runtime.sinks.page.style import STYLE
 from lsd.runtime.sinks.page.text import km2, many, measured, percent, table, time_of
 from lsd.runtime.sinks.page.tiles import PageTile, details, pictures, tiles_table
+from lsd.runtime.sinks.page.timings import timings
 from lsd.runtime.sinks.page.warnings import page_warnings
 from lsd.runtime.sinks.summary import TileResult
 
@@ -38,17 +41,28 @@ _LEGEND = (
 
 
 def write_run_page(
-    path: Path, results: Sequence[TileResult], context: RunContext, options: Mapping[str, Any], out: Path
+    path: Path,
+    results: Sequence[TileResult],
+    context: RunContext,
+    options: Mapping[str, Any],
+    out: Path,
+    state: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `run_page` as UTF-8.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_bytes(path, run_page(results, context, options, out).encode())
+    write_bytes(path, run_page(results, context, options, out, state).encode())
 
 
-def run_page(results: Sequence[TileResult], context: RunContext, options: Mapping[str, Any], out: Path) -> str:
+def run_page(
+    results: Sequence[TileResult],
+    context: RunContext,
+    options: Mapping[str, Any],
+    out: Path,
+    state: Mapping[str, Any] | None = None,
+) -> str:
     """The whole page.
 
     Args:
@@ -56,18 +70,23 @@ def run_page(results: Sequence[TileResult], context: RunContext, options: Mappin
         options: the resolved configuration of the run.
         out: folder that the products of the results are relative to; score grids and quicklooks are read from it. A
             grid that cannot be read is told among the warnings, its tile drawn as an outline.
+        state: what the run does now, `RunState.as_dict` of lsd.runtime.monitoring.state; None if that is nobody's
+            concern. Unless it says `ended`, the page loads itself again every 30 s.
     """
     tiles = [PageTile(number, result, _classes(result, out)) for number, result in enumerate(results, start=1)]
-    title = _title(tiles)
+    title = _title(tiles, goes_on(state))
     shown = pictures(tiles, out)
+    spent = timings(tiles, any(one.exit is not None for one in context.configurations))
     sections = [
         element("h1", title),
-        element("p", _outcome(tiles), class_="outcome"),
+        element("p", _outcome(tiles, goes_on(state)), class_="outcome"),
+        live(state),
         _section("Read this first", page_warnings(tiles, context)),
         _section("Map", _maps(tiles)),
         _section("Tiles", element("div", tiles_table(tiles), class_="tiles")),
         _section("Pictures", shown) if shown else "",
         _section("What each tile rests on", details(tiles)),
+        _section("How patches were answered, and the time it took", spent) if spent else "",
         _section("Model, software, options", _facts(context, options)),
     ]
     head = join(
@@ -75,6 +94,7 @@ def run_page(results: Sequence[TileResult], context: RunContext, options: Mappin
             element("meta", charset="utf-8"),
             element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            refresh(state),
             element("title", title),
             element("style", Markup(STYLE)),
         ]
@@ -101,8 +121,10 @@ def _total(tiles: Sequence[PageTile], *codes: int) -> int:
     return sum(tile.count(code) or 0 for tile in tiles for code in codes)
 
 
-def _title(tiles: Sequence[PageTile]) -> str:
+def _title(tiles: Sequence[PageTile], more_to_come: bool) -> str:
     done = [tile for tile in tiles if tile.result.status == "done"]
+    if not tiles and more_to_come:
+        return "Landslide patches: no tile yet"
     if not done:
         return "Landslide patches: no tile could be scored"
     return f"Landslide patches: {many(_sum(done, 'slide'), 'detection')} in {many(len(done), 'tile')}"
@@ -112,7 +134,7 @@ def _sum(tiles: Sequence[PageTile], kind: str) -> int:
     return sum(tile.result.counts.get(kind, 0) for tile in tiles)
 
 
-def _outcome(tiles: Sequence[PageTile]) -> str:
+def _outcome(tiles: Sequence[PageTile], more_to_come: bool) -> str:
     """One sentence: found, worth a look, not observed, failed."""
     done = [tile for tile in tiles if tile.result.status == "done"]
     parts = []
@@ -132,7 +154,7 @@ def _outcome(tiles: Sequence[PageTile]) -> str:
         )
     if len(done) < len(tiles):
         parts.append(f"{len(tiles) - len(done)} of {many(len(tiles), 'tile')} failed")
-    return "; ".join(parts or ["No tile was given"]) + "."
+    return "; ".join(parts or ["No tile has ended yet" if more_to_come else "No tile was given"]) + "."
 
 
 # --- map -------------------------------------------------------------------------------------------------------------

@@ -45,6 +45,9 @@ bdi,td,dd,summary,li{overflow-wrap:anywhere}
 .stop{color:var(--stop);background:var(--stop-bg)}
 .warn{color:var(--warn);background:var(--warn-bg)}
 .note{color:var(--note);background:var(--note-bg)}
+.live{border-left:5px solid;border-radius:4px;padding:10px 14px;margin:14px 0 0}
+.live dl{color:var(--ink);margin:6px 0}
+.live p{margin:0}
 .maps{display:grid;gap:18px;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr))}
 .maps>:only-child{max-width:960px}
 .scroll{overflow-x:auto}
