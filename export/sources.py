@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lsd.runtime.acquisition.ranges import KEY as RANGES
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.combination import Combination, equal
 from lsd.runtime.errors import RunFolderError, UsageError
+from lsd.runtime.exits import Exit
+from lsd.train.cascade.run import exit_of_run
 from lsd.train.encoder_run import EncoderRun, load_encoder_run
 from lsd.train.ensembles.run import ensemble_of_run
 from lsd.train.run import RUN_NAME, Run, load_run
@@ -33,7 +36,8 @@ class Source:
     """One configuration to be exported, and the runs whose members answer for it.
 
     path: of the run folder, for messages. prevalence: share of positives among the labelled patches. training: `data`,
-    `folds`, `versions`, and the `recipe` of each part. metrics: as measured in training.
+    `folds`, `versions`, and the `recipe` of each part. metrics: as measured in training. exit: of an ensemble for which
+    `lsd-train cascade` chose one. exit_dropped: why there is none although it was run.
     """
 
     path: Path
@@ -49,6 +53,8 @@ class Source:
     units: str
     training: dict[str, Any]
     metrics: dict[str, Any]
+    exit: Exit | None = None
+    exit_dropped: str | None = None
 
 
 def sources_of(path: Path) -> tuple[Source, ...]:
@@ -86,7 +92,7 @@ def _of_forests(run: Run) -> Source:
         prevalence=run.prevalence,
         synthetic=bool(run.document["data"]["synthetic"]),
         units=str(run.document["data"].get("units", "canonical")),
-        training={key: run.document[key] for key in KEPT},
+        training=_kept(run.document),
         metrics=run.document["metrics"],
     )
 
@@ -108,7 +114,7 @@ def _of_encoder(run: EncoderRun) -> tuple[Source, ...]:
             prevalence=PAPER_PREVALENCE if imported else float(data["positives"]) / float(data["samples"]),
             synthetic=run.synthetic,
             units=run.units,
-            training={key: run.document[key] for key in KEPT},
+            training=_kept(run.document),
             metrics=stored[one.name],
         )
         for one in run.configurations
@@ -128,6 +134,7 @@ def _of_ensemble(path: Path) -> Source:
         ensemble.combination.method, tuple(weight for _, weight in asked), ensemble.combination.intercept
     )
     units = {str(part.run.document["data"].get("units", "canonical")) for part in parts}
+    exit, dropped = exit_of_run(path)
     return Source(
         path=path,
         name=ensemble.configuration,
@@ -143,9 +150,22 @@ def _of_ensemble(path: Path) -> Source:
         training={
             **{key: document[key] for key in ("data", "folds", "versions")},
             "recipe": {"name": "ensemble", "parts": {part.id: part.run.document["recipe"] for part in parts}},
+            **next((_ranges(part.run.document) for part in parts if _ranges(part.run.document)), {}),
         },
         metrics=document["metrics"],
+        exit=exit,
+        exit_dropped=dropped,
     )
+
+
+def _kept(document: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: document[key] for key in KEPT}, **_ranges(document)}
+
+
+def _ranges(document: dict[str, Any]) -> dict[str, Any]:
+    """What training saw of each band, where the run knows it: runs of networks and of patches in other units do not."""
+    found = document.get(RANGES)
+    return {} if found is None else {RANGES: found}
 
 
 def _trained(kind: str, path: Path) -> Trained:

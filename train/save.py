@@ -18,6 +18,7 @@ from lsd.train.configuration import Trained
 from lsd.train.recipe import Recipe
 from lsd.train.run import FEATURES_NAME, KIND, MODELS_NAME, OOF_NAME, REPORT_NAME, RUN_NAME, SCHEMA_VERSION
 from lsd.train.samples import Samples
+from lsd.train.training_ranges import band_ranges
 
 FOLD_KINDS = {"kfold": "KFold, shuffled", "group": "GroupKFold by group", "event": "GroupKFold by event"}
 PACKAGES = ("numpy", "lightgbm", "xgboost-cpu", "xgboost", "scikit-learn", "scipy")
@@ -64,6 +65,7 @@ def save_run(
             "samples": len(samples),
             "positives": int(samples.labels.sum()),
         },
+        "band_ranges": band_ranges(samples, bands) if samples.units == "canonical" else None,
         "folds": {"kind": FOLD_KINDS[folds_by], "number": folds, "seed": seed},
         "calibration": trained.calibration.to_json(),
         "threshold": trained.threshold,
