@@ -87,6 +87,9 @@ def bundle_from_runs(
     """
     sources = [source for run in runs for source in sources_of(run)]
     _check(sources)
+    for source in sources:
+        if source.exit_dropped is not None:
+            say(f"{source.path}: no early exits: {source.exit_dropped}")
     collected = _Collected()
     converter = _Converter(machines, graphs or GraphOptions(), gate or Gate(), say)
     parts = {source.name: _parts(source, collected, converter) for source in sources}
@@ -182,6 +185,7 @@ def _manifest(
             look_threshold=source.look_threshold,
             prevalence=source.prevalence,
             metrics=source.metrics,
+            exit=source.exit,
         )
         for source in sources
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from lsd.runtime.backends.base import PRECISIONS
@@ -12,6 +12,7 @@ from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, PATCH_SIZE_PX, in_order
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.combination import Combination
 from lsd.runtime.errors import BandError, BundleError
+from lsd.runtime.exits import Exit
 from lsd.runtime.features.sets import FeatureSet
 from lsd.runtime.nearest import did_you_mean
 
@@ -75,7 +76,7 @@ class Configuration:
     parts: each gives a probability; `combination` makes one of them, in this order. threshold: positive is calibrated
     p > threshold. look_threshold: at most that; a patch between both is worth a look. prevalence: share of positives in
     the training data, which the probabilities assume. metrics: measured out-of-fold, each {"value", "low", "high"} with
-    a 95 % bootstrap interval.
+    a 95 % bootstrap interval. exit: where patches leave after the first forest part; None: nowhere.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Configuration:
     look_threshold: float
     prevalence: float
     metrics: dict[str, Any]
+    exit: Exit | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -97,7 +99,12 @@ class Configuration:
         """For the manifest."""
         parts = [asdict(part) for part in self.parts]
         combined = {"combination": self.combination.to_json(), "calibration": self.calibration.to_json()}
-        return {**vars(self), "parts": parts, **combined}
+        document = {**vars(self), "parts": parts, **combined}
+        if self.exit is None:  # as every bundle was before there were exits
+            del document["exit"]
+        else:
+            document["exit"] = self.exit.to_json()
+        return document
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ Record = TypeVar("Record")
 def _record(kind: type[Record], stored: Mapping[str, Any], where: str) -> Record:
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     _refuse_unknown(set(stored), known, where)
-    missing = known - set(stored)
+    missing = {field.name for field in fields(kind) if field.default is MISSING} - set(stored)  # type: ignore[arg-type]
     if missing:
         raise BundleError(f"{where} lacks {', '.join(sorted(missing))}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
@@ -227,12 +234,20 @@ def _encoder(stored: Mapping[str, Any], where: str) -> EncoderMember:
 
 
 def _configuration(stored: Mapping[str, Any]) -> Configuration:
-    read = {
+    read: dict[str, Any] = {
         "parts": tuple(_record(Part, part, "part of a configuration") for part in stored["parts"]),
         "combination": Combination.from_json(stored["combination"]),
         "calibration": Calibration.from_json(stored["calibration"]),
     }
+    if "exit" in stored:
+        read["exit"] = _exit(stored["exit"])
     return _record(Configuration, {**stored, **read}, "configuration")
+
+
+def _exit(stored: Mapping[str, Any]) -> Exit:
+    limits = {key: float(stored[key]) for key in ("low", "high") if key in stored}
+    read = {**stored, **limits, "calibration": Calibration.from_json(stored["calibration"])}
+    return _record(Exit, read, "exit of a configuration")
 
 
 def _check_references(manifest: Manifest) -> None:
@@ -256,6 +271,8 @@ def _check_references(manifest: Manifest) -> None:
                 f"configuration {configuration.name!r}: expected 0 <= look_threshold <= threshold <= 1, found "
                 f"{configuration.look_threshold:g} and {configuration.threshold:g}"
             )
+        if configuration.exit is not None:
+            _check_exit(manifest, configuration, configuration.exit)
 
 
 def _check_files(manifest: Manifest, key: str, paths: Iterable[str]) -> None:
@@ -300,3 +317,16 @@ def _check_parts(manifest: Manifest, configuration: Configuration) -> None:
             shown = tuple(band for band in in_order(encoder.bands) if band in configuration.bands)
             if shown not in encoder.served:
                 raise BundleError(f"{where} shows its member {key!r} bands that it was not trained with alone")
+
+
+def _check_exit(manifest: Manifest, configuration: Configuration, exit: Exit) -> None:
+    where = f"configuration {configuration.name!r}"
+    members = next((part.members for part in configuration.parts if part.name == exit.part), ())
+    if not members or not set(members) <= set(manifest.members) or len(configuration.parts) < 2:
+        raise BundleError(f"{where}: its exit asks {exit.part!r} first, expected one of two parts or more, of forests")
+    if not exit.conforms(configuration.look_threshold, configuration.threshold):
+        raise BundleError(
+            f"{where}: the calibration of its exit takes patches across the thresholds "
+            f"{configuration.look_threshold:g} and {configuration.threshold:g}; choose the exits again with lsd-train "
+            "cascade"
+        )

@@ -1,11 +1,13 @@
 """Compare this machine with the reference outputs of the golden patches that travel in a bundle.
 
 golden.npz: `pixels` float32 (n, band, 64, 64), `bands`, `names` of the patches, and for each configuration c and member
-m `c/m/features`, `c/m/margins`, and `c/probability`, as the exporting machine gave them after its gate was passed.
+m `c/m/features`, `c/m/margins`, and `c/probability` of the whole ensemble, as the exporting machine gave them after its
+gate was passed. Where the chain has an exit, what leaves there follows from the margins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ from lsd.runtime.backends.base import Precision
 from lsd.runtime.bundle import Bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.errors import GateError
+from lsd.runtime.exits import Exit
+from lsd.runtime.manifest import Configuration
 from lsd.runtime.sigmoid import sigmoid
 
 # One table of tolerances, each with its reason
@@ -101,7 +105,7 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
-    """Run every stage of every configuration on the golden patches.
+    """Run every stage of every configuration on the golden patches: the whole ensemble, and the exits in use.
 
     Raises:
         BundleError: golden.npz is missing.
@@ -134,9 +138,31 @@ def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
             expected = _real(golden[f"{name}/probability"])
             allowed = max(PROBABILITY_ABSOLUTE, tolerance) if encoded else PROBABILITY_ABSOLUTE
             results.append(compare(name, "probability", p, expected, allowed, threshold=configuration.threshold))
+            if (exit := chain.exits.get(name)) is not None:
+                results.append(_compare_exit(golden, chain, configuration, exit, margins))
     except KeyError as error:
         raise GateError(f"{bundle.path}: golden patches lack {error}; export the bundle again") from error
     return results
+
+
+def _compare_exit(
+    golden: Mapping[str, NDArray[np.generic]],
+    chain: Chain,
+    configuration: Configuration,
+    exit: Exit,
+    margins: Mapping[str, NDArray[np.floating]],
+) -> StageResult:
+    """Who leaves, and with which probability, against what the reference margins of the same forests say.
+
+    A patch that leaves on one side only counts as a mismatch of NaN, one that leaves low instead of high as a flip.
+    """
+    name = configuration.name
+    expected = {m: np.asarray(golden[f"{name}/{m}/margins"], values.dtype) for m, values in margins.items()}
+    found, reference = (
+        np.where(exit.leaves(first), exit.calibration.apply(first), np.nan)
+        for first in (chain.first_probability(configuration, exit, one) for one in (margins, expected))
+    )
+    return compare(name, "exit", found, reference, PROBABILITY_ABSOLUTE, threshold=configuration.threshold)
 
 
 def require(results: list[StageResult], where: str) -> None:

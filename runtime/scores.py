@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.patches import PatchBatch, PatchGrid
+from lsd.runtime.patches import PatchGrid
 
 # decisions
 NO_SLIDE, SLIDE, LOOK, NOT_SCORED = 0, 1, 2, 255
@@ -31,6 +31,13 @@ STATUS_TEXT = {
     CLOUD: "not scored: cloud, cloud shadow or snow by the cloud layer",
     OUT_OF_RANGE: "not scored: values outside of the plausible range of a band",
 }
+# stages: where a patch got its answer
+NO_STAGE, LEFT_AT_FOREST, WHOLE_ENSEMBLE = 0, 1, 2
+STAGE_TEXT = {
+    NO_STAGE: "not scored",
+    LEFT_AT_FOREST: "left at the forest",
+    WHOLE_ENSEMBLE: "whole ensemble",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Scores:
     probability: float32, calibrated, at the prevalence stated by the user if any, 0..1, NaN where not scored. decision:
     uint8 `NO_SLIDE`, `SLIDE`, `LOOK` (no detection, but above the look threshold) or `NOT_SCORED`.
     configuration: uint8, 1-based position in the bundle's configurations, 0 where not scored. valid_fraction: float32
-    0..1, of that configuration's bands (the best of all configurations where not scored). status: uint8, see above.
+    0..1, of that configuration's bands (the best of all configurations where not scored). status, stage: uint8, see
+    above.
     """
 
     probability: NDArray[np.float32]
@@ -48,6 +56,7 @@ class Scores:
     configuration: NDArray[np.uint8]
     valid_fraction: NDArray[np.float32]
     status: NDArray[np.uint8]
+    stage: NDArray[np.uint8]
 
 
 class TileScores:
@@ -61,14 +70,15 @@ class TileScores:
         self.configuration = np.zeros(shape, np.uint8)
         self.valid_fraction = np.zeros(shape, np.float32)
         self.status = np.full(shape, TOO_FEW_VALID_PIXELS, np.uint8)
+        self.stage = np.full(shape, NO_STAGE, np.uint8)
         down = np.array([grid.is_shifted(row, 0) for row in range(grid.rows)], bool)
         across = np.array([grid.is_shifted(0, column) for column in range(grid.columns)], bool)
         self.shifted = down[:, None] | across
 
-    def put(self, batch: PatchBatch, scores: Scores) -> None:
-        """Store the scores of a batch in the cells it came from."""
-        cells = batch.rows, batch.columns
-        for name in ("probability", "decision", "configuration", "valid_fraction", "status"):
+    def put(self, rows: NDArray[np.intp], columns: NDArray[np.intp], scores: Scores) -> None:
+        """Store scores of n patches in the cells they came from, int (n,) each."""
+        cells = rows, columns
+        for name in ("probability", "decision", "configuration", "valid_fraction", "status", "stage"):
             getattr(self, name)[cells] = getattr(scores, name)
 
     def classes(self) -> NDArray[np.uint8]:
@@ -81,7 +91,7 @@ class TileScores:
         return found
 
     def counts(self) -> dict[str, int]:
-        """Number of patches: all, slide, look, no slide, not scored by reason, shifted inward."""
+        """Number of patches: all, slide, look, no slide, not scored by reason, exited early, shifted inward."""
         return {
             "patches": self.decision.size,
             "slide": int((self.decision == SLIDE).sum()),
@@ -93,5 +103,6 @@ class TileScores:
             "looks_like_cloud": int((self.status == LOOKS_LIKE_CLOUD).sum()),
             "cloud": int((self.status == CLOUD).sum()),
             "out_of_range": int((self.status == OUT_OF_RANGE).sum()),
+            "exited": int((self.stage == LEFT_AT_FOREST).sum()),
             "shifted": int(self.shifted.sum()),
         }

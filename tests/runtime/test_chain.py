@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,12 +9,17 @@ from hypothesis import strategies as st
 
 from bundles import random_bundle, scores_equal
 from lsd.export.adversarial import simulated_patches
+from lsd.export.write import bundle_in_memory
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.chain import Chain
+from lsd.runtime.combination import Combination
 from lsd.runtime.errors import BundleError
-from lsd.runtime.patches import PatchBatch
+from lsd.runtime.exits import Exit, held
+from lsd.runtime.manifest import Part
+from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.scores import (
+    LEFT_AT_FOREST,
     LOOK,
     LOOKS_LIKE_CLOUD,
     NO_CONFIGURATION,
@@ -21,7 +28,9 @@ from lsd.runtime.scores import (
     SCORED,
     SLIDE,
     TOO_FEW_VALID_PIXELS,
+    WHOLE_ENSEMBLE,
     Scores,
+    TileScores,
 )
 from lsd.runtime.sigmoid import sigmoid
 
@@ -178,3 +187,51 @@ def test_calibration_is_monotone_keeps_nan_and_survives_json():
 def test_calibration_that_is_no_monotone_map_is_refused(method, parameters):
     with pytest.raises(BundleError, match="is not a monotone map"):
         Calibration(method, parameters)
+
+
+def test_a_forest_may_be_asked_before_another_forest(monkeypatch):
+    """Two parts of one forest each, no network: the second is walked for those that go on, and for no other."""
+    plain = random_bundle()
+    one = plain.manifest.configurations[0]
+    parts = tuple(Part(name, (f"all-{name}",), (1.0,)) for name in ("lightgbm", "xgboost"))
+    calibration, _ = held(Calibration(), (0.4, 0.6), one.look_threshold, one.threshold)
+    exit = Exit("lightgbm", 0.4, 0.6, calibration, {"policy": "certified"})
+    cascade = replace(one, parts=parts, combination=Combination("probability", (0.5, 0.5)), exit=exit)
+    bundle = bundle_in_memory(replace(plain.manifest, configurations=(cascade,)), plain.contents)
+    chain, whole = Chain(bundle), Chain(bundle, exits="off")
+    walked = []
+    monkeypatch.setattr(chain, "forests", {name: Spy(forest, walked) for name, forest in chain.forests.items()})
+    pixels = clear(40, 9)
+    found, without = chain.score(batch(pixels)), whole.score(batch(pixels))
+    on = found.stage == WHOLE_ENSEMBLE
+    assert 0 < on.sum() < 40 and walked == [40, int(on.sum())]
+    np.testing.assert_array_equal(found.stage[~on], LEFT_AT_FOREST)
+    for name in ("probability", "decision"):
+        np.testing.assert_array_equal(getattr(found, name)[on], getattr(without, name)[on])
+    answered = chain.begin(batch(pixels))  # nothing is gathered without a network
+    assert answered.pending == () and scores_equal(answered.scores, found)
+    assert (without.stage == WHOLE_ENSEMBLE).all()
+
+
+class Spy:
+    """A forest that keeps how many rows it was asked about."""
+
+    def __init__(self, forest, walked):
+        self.forest, self.walked = forest, walked
+
+    def margins(self, rows):
+        self.walked.append(len(rows))
+        return self.forest.margins(rows)
+
+
+def test_a_tile_counts_who_left_early():
+    tile = TileScores(PatchGrid(64 * 8, 64))
+    assert tile.counts()["exited"] == 0 and not tile.stage.any()
+    found = CHAIN.score(batch(clear(8, 1)))
+    tile.put(np.zeros(8, np.intp), np.arange(8), found)
+    assert tile.counts()["exited"] == 0 and (tile.stage == WHOLE_ENSEMBLE).all()
+    tile.put(np.zeros(1, np.intp), np.array([3]), Scores(*(values[:1] for values in (
+        found.probability, found.decision, found.configuration, found.valid_fraction, found.status,
+        np.array([LEFT_AT_FOREST], np.uint8),
+    ))))  # fmt: skip
+    assert tile.counts()["exited"] == 1

@@ -6,6 +6,7 @@ import click
 
 from lsd.runtime import __version__
 from lsd.runtime.command import LsdGroup
+from lsd.train.cli.cascade import cascade
 from lsd.train.cli.encoder import encoder
 from lsd.train.cli.ensemble import ensemble
 from lsd.train.cli.evaluate import evaluate
@@ -22,7 +23,7 @@ def main() -> None:
     """Train models that say which 64 x 64 px patches hold a landslide."""
 
 
-for command in (surrogate, forest, encoder, import_checkpoints, ensemble, evaluate):
+for command in (surrogate, forest, encoder, import_checkpoints, ensemble, cascade, evaluate):
     main.add_command(command)
 
 if __name__ == "__main__":
