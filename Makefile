@@ -31,7 +31,7 @@ test: lint test-310 ## everything: lint, types, all tests (runtime also on Pytho
 
 $(VENV_310)/ready: setup.cfg constraints-dev.txt
 	$(PYTHON_310) -m venv $(VENV_310)
-	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e . pytest hypothesis pyogrio rio-cogeo
+	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e ".[watch,mqtt]" pytest hypothesis pyogrio rio-cogeo prometheus-client
 	touch $@
 
 ifeq ($(PYTHON_310),)
@@ -113,7 +113,7 @@ docs: setup ## write docs/commands.md from --help
 
 system-deps: ## tools that some tests need, by apt (root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium
+	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium mosquitto
 
 clean: ## remove environments and everything generated
 	rm -rf $(VENV) $(VENV_310) $(DEMO_VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -33,7 +33,7 @@ _MAX_NAME_BYTES = 200  # file systems allow 255; the hidden names of `tile_folde
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn an OSError of the operating system into one `OutputError` about `path`; `errno` is kept."""
     try:
         yield
@@ -52,7 +52,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: it could not be written; what is there now may be short, `tile_folder` removes it.
     """
-    with _writing(path), path.open("wb") as file:
+    with writing(path), path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -64,13 +64,24 @@ def prepare_output(out: Path) -> None:
     Raises:
         OutputError: `out` cannot be created or takes no file.
     """
-    with _writing(out):
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         for aside in sorted(out.glob(".*.aside")):
             _put_back(aside, out / aside.name[1 : -len(".aside")])
         with tempfile.TemporaryFile(dir=out) as probe:
             probe.write(b"lsd-run")
             probe.flush()
+
+
+def remove_partials(out: Path) -> None:
+    """Delete what an interrupted run left unfinished; only where no other run writes into `out`.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    with writing(out):
+        for partial in sorted(out.glob(".*.partial")):
+            _remove(partial)
 
 
 def folder_name(tile_id: str) -> str:
@@ -108,7 +119,7 @@ def whole_folder(final: Path, overwrite: bool = False, marker: str | None = None
     """
     final = final if final.name not in ("", "..") else final.resolve()
     partial, aside = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.aside")
-    with _writing(final):
+    with writing(final):
         _put_back(aside, final)
         if os.path.lexists(final) and not overwrite:
             raise OutputError(f"{final} is there already; give --overwrite to replace it or another folder with -o")
@@ -118,7 +129,7 @@ def whole_folder(final: Path, overwrite: bool = False, marker: str | None = None
         partial.mkdir()
     try:
         yield partial
-        with _writing(final):
+        with writing(final):
             _sync(partial)
             _rename(partial, final, aside, overwrite)
     except BaseException:
@@ -133,7 +144,7 @@ def put_in_place(made: Path, final: Path, overwrite: bool = False) -> None:
         OutputError: `final` is there already and `overwrite` is False, or the disk refuses.
     """
     aside = final.with_name(f".{final.name}.aside")
-    with _writing(final):
+    with writing(final):
         _put_back(aside, final)
         if os.path.lexists(final) and not overwrite:
             raise OutputError(f"{final} is there already; give --overwrite to replace it or another folder with -o")

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up seconds by stage name. Not thread-safe."""
+    """Adds up seconds by stage name. Not thread-safe.
 
-    def __init__(self) -> None:
+    moved: called at the begin of every stage, for whoever must know that the work goes on.
+    """
+
+    def __init__(self, moved: Callable[[], None] = lambda: None) -> None:
         self.seconds: dict[str, float] = {}
+        self._moved = moved
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time spent in the block for `name`."""
+        self._moved()
         start = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def add(self, other: Stopwatch) -> None:
+        """Add what another stopwatch counted."""
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds

@@ -1,4 +1,4 @@
-"""`lsd-run merge OUT` beside `lsd-run BUNDLE SOURCE...`: one word that is a command of its own."""
+"""`lsd-run merge OUT`, `lsd-run status OUT` beside `lsd-run BUNDLE SOURCE...`: words that are commands of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import click
 
 from lsd.runtime.cli.merge import merge
+from lsd.runtime.cli.status import status
 from lsd.runtime.command import LsdCommand
 
 
@@ -19,7 +20,7 @@ class RunCommand(LsdCommand):
     A bundle folder of that name is reached as ./merge.
     """
 
-    commands: ClassVar[dict[str, click.Command]] = {"merge": merge}
+    commands: ClassVar[dict[str, click.Command]] = {"merge": merge, "status": status}
 
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *others: Any, **options: Any

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ class RunContext:
 
     configurations: of the bundle, in its order (scores count them from 1). synthetic: the bundle was trained on made-up
     data. version: of lsd-edge. prevalence: share of patches with a slide that the user states, None for that of the
-    training data. event_time: ISO 8601 in UTC as the user states it, None if not.
+    training data. event_time: ISO 8601 in UTC as the user states it, None if not. exits: configuration -> its early
+    exit in use, as `lsd.runtime.exits.describe_exits` tells it.
     """
 
     bundle_name: str
@@ -27,6 +29,7 @@ class RunContext:
     version: str
     prevalence: float | None = None
     event_time: str | None = None
+    exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +64,7 @@ class RunContext:
                 "assumed_prevalence": dict(zip(self.names, self.prevalences, strict=True)),
                 "prevalence_stated_by_user": self.prevalence is not None,
                 "synthetic": self.synthetic,
+                **({"exits": dict(self.exits)} if self.exits else {}),
             },
             "software": {"name": "lsd-edge", "version": self.version},
         }

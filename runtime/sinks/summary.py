@@ -94,18 +94,42 @@ def failed_result(tile_id: str, error: BaseException, seconds: Mapping[str, floa
     return TileResult(id=tile_id, status="failed", error=line, seconds=dict(seconds))
 
 
+def result_from_json(stored: Mapping[str, Any]) -> TileResult:
+    """A result as `dataclasses.asdict` and JSON left it; unknown keys raise TypeError."""
+    outline, grid = stored.get("outline_deg"), stored.get("grid")
+    return TileResult(
+        **{
+            **stored,
+            "warnings": tuple(stored["warnings"]),
+            "decisions": tuple(Decision(**one) for one in stored["decisions"]),
+            "scenes": tuple(Scene(**{**one, "bands": tuple(one["bands"])}) for one in stored["scenes"]),
+            "outline_deg": None if outline is None else tuple((corner[0], corner[1]) for corner in outline),
+            "grid": None if grid is None else (grid[0], grid[1]),
+        }
+    )
+
+
 class RunSummary:
-    """Collects the results of a run in the order in which tiles ended."""
+    """Collects the results of a run in the order in which tiles ended first."""
 
     def __init__(self) -> None:
-        self.tiles: list[TileResult] = []
+        self._results: dict[tuple[str, str], TileResult] = {}  # tile and status
+        self.known: set[str] = set()  # tiles done by an earlier run
 
-    def add(self, result: TileResult) -> None:
-        """Append the result of one tile."""
-        self.tiles.append(result)
+    @property
+    def tiles(self) -> list[TileResult]:
+        """One result a tile; two where what was done before failed with a newer input."""
+        return list(self._results.values())
+
+    def add(self, result: TileResult, known: bool = False) -> None:
+        """Take the result of one tile in; `known` if an earlier run did it."""
+        if result.status == "done":
+            self._results.pop((result.id, "failed"), None)
+        self._results[result.id, result.status] = result
+        (self.known.add if known else self.known.discard)(result.id)
 
     def totals(self) -> dict[str, Any]:
-        """Sums over the tiles: tiles done and failed, patches by outcome, ground in km2, seconds by stage.
+        """Sums over tiles: done, some of them before, and failed, patches by outcome, ground in km2, seconds by stage.
 
         Tiles that overlap each other count twice; a failed tile adds no ground.
         """
@@ -127,6 +151,7 @@ class RunSummary:
             "tiles": len(self.tiles),
             "done": sum(tile.status == "done" for tile in self.tiles),
             "failed": sum(tile.status == "failed" for tile in self.tiles),
+            "done_before": len(self.known),
             **{kind: sum(tile.counts.get(kind, 0) for tile in self.tiles) for kind in kinds},
             "ground_km2": round(sum(tile.ground_km2 for tile in self.tiles), 4),
             "scored_ground_km2": round(sum(tile.scored_ground_km2 for tile in self.tiles), 4),
@@ -171,7 +196,7 @@ class RunSummary:
     def table(self) -> str:
         """One aligned line a tile and a line of totals, for people."""
         totals = self.totals()
-        rows = [_HEADINGS, *(_row(tile) for tile in self.tiles)]
+        rows = [_HEADINGS, *(_row(tile, tile.id in self.known) for tile in self.tiles)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
         lines = []
         for row in rows:
@@ -195,7 +220,7 @@ def _name(tile: TileResult) -> str:
     return " ".join(tile.id.split())
 
 
-def _row(tile: TileResult) -> tuple[str, ...]:
+def _row(tile: TileResult, is_known: bool) -> tuple[str, ...]:
     if tile.status == "failed":
         return _name(tile), *["-"] * (len(_HEADINGS) - 2), "failed"
     used = tile.configurations
@@ -203,6 +228,8 @@ def _row(tile: TileResult) -> tuple[str, ...]:
     remarks = [f"{len(tile.warnings)} warning{'s' * (len(tile.warnings) > 1)}"] if tile.warnings else []
     if tile.max_probability is None:
         remarks.append("nothing was scored")
+    if is_known:
+        remarks.append("done before")
     return (
         _name(tile),
         *(str(tile.counts[kind]) for kind in ("patches", "slide", "look", "no_slide", "not_scored")),

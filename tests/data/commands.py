@@ -61,5 +61,7 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of every file below a folder, hidden ones included."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Relative path -> content of every file below a folder, hidden ones included, but for the notes of lsd-run."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path: path.relative_to(folder) for path in found}
+    return {str(name): path.read_bytes() for path, name in names.items() if ".lsd-run" not in name.parts}

@@ -26,7 +26,7 @@ GROWTH_MB = 80
 
 
 def write_large(path: Path, height: int, width: int) -> None:
-    """Four uint16 bands in deflated blocks: noise in the corner, elsewhere constant or nodata."""
+    """Four uint16 bands in deflated blocks: noise in the corner, elsewhere stripes or nodata."""
     path.parent.mkdir(parents=True)
     noise = np.random.default_rng(0).integers(1100, 1800, (4, BLOCK_PX, BLOCK_PX)).astype(np.uint16)
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "crs": UTM, "transform": ORIGIN, "compress": "deflate"}
@@ -34,7 +34,8 @@ def write_large(path: Path, height: int, width: int) -> None:
     with rasterio.open(path, "w", height=height, width=width, **profile, **blocks) as dataset:
         dataset.descriptions = ("red", "green", "blue", "nir")
         for y in range(0, height, BLOCK_PX):
-            values = np.full((4, BLOCK_PX, width), 1500 if y < 1024 else 0, np.uint16)
+            stripes = 1400 + 8 * (np.arange(width) % 64)  # one value throughout would be refused as no acquisition
+            values = np.broadcast_to(stripes if y < 1024 else 0, (4, BLOCK_PX, width)).astype(np.uint16)
             if y == 0:
                 values[:, :, :BLOCK_PX] = noise
             dataset.write(values, window=Window(0, y, width, BLOCK_PX))

@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from commands import files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.warp import transform
 from rio_cogeo.cogeo import cog_validate
+from single_run import fixed, products, run_once
 from tiles import L2A_NEW, ORIGIN, optical, radar, write_band_folder, write_tiff
 
 from bundles import random_bundle, step_bundle, write
 from lsd.runtime.chain import Chain
 from lsd.runtime.cli.run import main
 from lsd.runtime.patches import PatchGrid
-from lsd.runtime.run import context_of, run_tiles
+from lsd.runtime.run import RunPlan
 from lsd.runtime.scoring import ScoringOptions, score_tile
-from lsd.runtime.sources import SourceOptions, tiles_of
+from lsd.runtime.sources import tiles_of
 from lsd.runtime.stopwatch import Stopwatch
+from lsd.runtime.stream.events import TileEnded
 
 BANDS = ("B04", "B03", "B02", "B08")
 SCORES = ("probability", "decision", "configuration", "valid_fraction", "status")
@@ -33,12 +34,10 @@ BUNDLE = random_bundle()
 
 def run(source: Path, out: Path, chain: Chain = CHAIN, **options: int) -> dict[str, bytes]:
     """Products of the tiles below `source`, by relative path."""
-    out.mkdir()
-    results = []
-    context = context_of(BUNDLE)
-    run_tiles(chain, context, [source], SourceOptions(), ScoringOptions(**options), out, False, results.append)
+    told = run_once([source], out, fixed(BUNDLE, chain), RunPlan(scoring=ScoringOptions(**options)))
+    results = [event.result for event in told if isinstance(event, TileEnded)]
     assert results and all(result.status == "done" for result in results), results
-    return files(out)
+    return products(out)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What a run that must lose nothing needs: journal, lock, keys of tiles, signals, events."""
