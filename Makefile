@@ -97,6 +97,7 @@ networks: setup ## ensembles on the real table; networks, student and kills on s
 	$(VENV)/bin/python -m lsd.benchmarks.ensembles runs/all runs/xgboost runs/lightgbm \
 		--network $(LSD_DATA)/zindi-landslide/network_oof.csv $(RESULT)/ensembles.json
 	$(VENV)/bin/lsd-train ensemble forest=runs/all --external network=$(LSD_DATA)/zindi-landslide/network_oof.csv:eva_oof_prob -o runs/ensemble --overwrite
+	$(VENV)/bin/python -m lsd.benchmarks.cascade runs/ensemble $(RESULT)/cascade.json
 	$(VENV)/bin/lsd-train surrogate --table $(TABLE) -o runs/surrogates --jobs 2 --licence "CC-BY-SA 4.0" --overwrite
 	$(SURROGATE_RUN) -o runs/surrogate-convnet
 	$(SURROGATE_RUN) --teacher runs/ensemble -o runs/surrogate-student

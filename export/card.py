@@ -56,6 +56,7 @@ def model_card(manifest: Manifest) -> str:
             _data(data, configuration),
             f"- Calibration: {configuration.calibration.method}; positive is p > {configuration.threshold:.4f}",
             *_look(configuration),
+            *_exit(configuration),
             _folds(training["folds"]),
             *_fitted(configuration, manifest),
             "",
@@ -100,6 +101,19 @@ def _data(data: dict[str, Any], configuration: Configuration) -> str:
         f"- Data: {data['name']}, licence {data['licence']}; {data['samples']} patches, {data['positives']} with a "
         f"slide ({100 * configuration.prevalence:.1f} %); {data['source']}, SHA-256 {data['sha256'][:16]}..."
     )
+
+
+def _exit(configuration: Configuration) -> list[str]:
+    """Which patches leave before the whole ensemble is asked."""
+    exit = configuration.exit
+    if exit is None:
+        return []
+    policy = exit.measured.get("policy", "set by hand")
+    return [
+        f"- Early exit: a patch whose probability by `{exit.part}`, not calibrated, is below {exit.low:g} or above "
+        f"{exit.high:g} is answered by it alone (policy {policy}). What that costs was counted on the training data, "
+        "in-distribution: see `exit.measured` of this configuration in the manifest."
+    ]
 
 
 def _folds(folds: dict[str, Any]) -> str:

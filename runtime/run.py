@@ -21,6 +21,7 @@ from lsd.runtime.errors import LsdError, OutputError, SourceError, TileError
 from lsd.runtime.exits import describe_exits
 from lsd.runtime.feeds.base import Feed, Round
 from lsd.runtime.inspection import inspection
+from lsd.runtime.memory import GDAL_CACHE_MB
 from lsd.runtime.scoring import ScoringOptions, score_tile
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.products import PRODUCTS, write_products
@@ -36,9 +37,6 @@ from lsd.runtime.stream.patience import patiently
 from lsd.runtime.stream.serving import Serving
 from lsd.runtime.tiles import Tile
 
-# GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise. A row of patches of a Sentinel-2 tile
-# in blocks of 512 px is 4 optical uint16 and 8 radar float32 bands of 10,980 x 512 px: 225 MB, decoded once if it fits.
-GDAL_CACHE_BYTES = 256 * 2**20
 # A tile that ended the process so often (a fault in a library, memory) is set aside; a power cut or two hit any tile.
 MOST_ATTEMPTS = 10
 
@@ -50,7 +48,8 @@ class RunPlan:
     overwrite: do every tile again, also where products of no journal stand. rescore: do those again that another bundle
     answered. patient: wait while the output cannot be written. reload: look for a newer bundle before every tile.
     goes_on: more rounds may follow, so that a source that is not there fails alone. force: acquisition checks that are
-    overruled. extras: products beside the usual ones: `kml`, `geoparquet`. key: options that change
+    overruled. gdal_cache_mb: GDAL's block cache. threads: of GDAL where it decodes with several, None for its default.
+    extras: products beside the usual ones: `kml`, `geoparquet`. key: options that change
     products, for the key of a tile.
     """
 
@@ -62,11 +61,13 @@ class RunPlan:
     reload: bool = False
     goes_on: bool = False
     force: frozenset[str] = frozenset()
+    gdal_cache_mb: int = GDAL_CACHE_MB
+    threads: int | None = None
     extras: tuple[str, ...] = ()
     key: Mapping[str, Any] = field(default_factory=dict)
 
 
-def context_of(bundle: Bundle, chain: Chain, event_time: str | None = None) -> RunContext:
+def context_of(bundle: Bundle, chain: Chain, event_time: str | None = None, fallback: str | None = None) -> RunContext:
     """What all products of a run say about the bundle and its chain, and what the user stated."""
     manifest = bundle.manifest
     return RunContext(
@@ -78,6 +79,7 @@ def context_of(bundle: Bundle, chain: Chain, event_time: str | None = None) -> R
         prevalence=chain.prevalence,
         event_time=event_time,
         exits=describe_exits(chain.exits),
+        fallback=fallback,
     )
 
 
@@ -118,7 +120,7 @@ class Run:
             OutputError: the output cannot be written; tiles done before stay.
             SourceError: a source does not exist, unless the run goes on.
         """
-        with _bounded_cache():
+        with _bounded(self.plan.gdal_cache_mb, self.plan.threads):
             for round_ in feed.rounds(self.stop, lambda paths: self.tell(TilesWaiting(paths))):
                 try:
                     self._take(round_)
@@ -250,9 +252,10 @@ class Run:
         return done_result(tile, scores, context, products, stopwatch.seconds)
 
 
-def _bounded_cache() -> rasterio.Env:
-    """GDAL's block cache of `GDAL_CACHE_BYTES`, or what the environment variable GDAL_CACHEMAX says."""
-    return rasterio.Env() if "GDAL_CACHEMAX" in os.environ else rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES)
+def _bounded(cache_mb: int, threads: int | None) -> rasterio.Env:
+    """GDAL with a block cache and threads of its own; the environment variables GDAL_CACHEMAX, GDAL_NUM_THREADS win."""
+    limits = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_NUM_THREADS": threads}
+    return rasterio.Env(**{key: value for key, value in limits.items() if value and key not in os.environ})
 
 
 def _refuse_to_replace_input(files: frozenset[Path], folder: Path) -> None:

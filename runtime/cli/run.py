@@ -15,8 +15,8 @@ import click
 from lsd.runtime import __version__
 from lsd.runtime.cli.acquisition_options import acquisition_options, force_of
 from lsd.runtime.cli.dispatch import RunCommand
-from lsd.runtime.cli.encoder_options import encoder_options, encoders_of
-from lsd.runtime.cli.exit_options import exit_option, exits_of
+from lsd.runtime.cli.encoder_options import encoder_options
+from lsd.runtime.cli.exit_options import exit_option
 from lsd.runtime.cli.feed_options import STDIN, feed_of, feed_options
 from lsd.runtime.cli.monitoring_options import monitoring_of, monitoring_options
 from lsd.runtime.cli.run_options import (
@@ -85,6 +85,13 @@ def _engines(options: RunOptions) -> dict[str, str]:
 @click.option("--batch-size", type=int, help="Patches scored together; bounds memory only.  [default: 128]")
 @click.option("--window-rows", type=int, help="Patch rows read together; bounds memory only.  [default: 1]")
 @click.option("--window-columns", type=int, help="Patch columns read together; bounds memory only.  [default: 64]")
+@click.option(
+    "--allow-fallback",
+    is_flag=True,
+    default=None,
+    help="Where what is asked for cannot be had or fails its self-test: tables, and ONNX Runtime in FP32 on the CPU.",
+)
+@click.option("--max-memory", type=int, help="MB to stay below; holds less at a time.  [default: no limit]")
 @click.option("--overwrite", is_flag=True, default=None, help="Do every tile again, and replace what is there.")
 @click.option("--rescore", is_flag=True, default=None, help="Do tiles again that another bundle answered.")
 @click.option(
@@ -136,18 +143,18 @@ def main(
     Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine
     failed.
     """
-    from lsd.runtime.chain import Chain
     from lsd.runtime.cli.run_report import RunReport
+    from lsd.runtime.cli.serving_of import serving_of
     from lsd.runtime.feeds.mqtt_sink import MqttSink
     from lsd.runtime.ingest.times import iso, utc_of
+    from lsd.runtime.memory import memory_plan, resident_mb
     from lsd.runtime.progress import Progress
-    from lsd.runtime.run import Run, RunPlan, context_of
+    from lsd.runtime.run import Run, RunPlan
     from lsd.runtime.scoring import ScoringOptions
     from lsd.runtime.sinks.stac import COLLECTION_NAME, refuse_other_collection
     from lsd.runtime.sources import SourceOptions
     from lsd.runtime.stream.events import Listener, Stopping, tell_all
     from lsd.runtime.stream.output import STATE_FOLDER, Output
-    from lsd.runtime.stream.serving import Serving
     from lsd.runtime.stream.signals import stop_on_sigterm
 
     started_s = time.perf_counter()
@@ -161,20 +168,15 @@ def main(
                 "another folder with -o"
             )
     event_time = None if options.event_time is None else utc_of(options.event_time, "--event-time")
-    stated = None if event_time is None else iso(event_time)
-    encoders, exits = encoders_of(asdict(options)), exits_of(options.exit)
-    serving = Serving(
-        bundle,
-        lambda opened: Chain(
-            opened,
-            options.backend,  # type: ignore[arg-type]
-            options.prevalence,
-            encoders,
-            exits=exits,
-        ),
-        lambda opened, chain: context_of(opened, chain, stated),
-    )
+    serving, fallback = serving_of(bundle, options, None if event_time is None else iso(event_time))
+    if fallback is not None and quiet < 2:
+        click.echo(f"warning: {fallback}", err=True)
     refuse_other_collection(output / COLLECTION_NAME)
+    memory = memory_plan(
+        options.max_memory,
+        resident_mb(),
+        ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
+    )
     plan = RunPlan(
         sources=SourceOptions(
             options.s2_offset,  # type: ignore[arg-type]
@@ -185,7 +187,9 @@ def main(
             options.force_coarse_radar,
             options.remote,
         ),
-        scoring=ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
+        scoring=memory.scoring,
+        gdal_cache_mb=memory.gdal_cache_mb,
+        threads=options.threads,
         overwrite=options.overwrite,
         rescore=options.rescore,
         patient=options.when_output_fails == "wait" or (goes_on and options.when_output_fails is None),
@@ -193,7 +197,7 @@ def main(
         goes_on=goes_on,
         force=force_of(options.forced),
         extras=options.extras,
-        key=options.of_products(),
+        key={**options.of_products(), "fallback": fallback is not None},
     )
     if serving.context.synthetic and quiet < 2:
         click.echo(

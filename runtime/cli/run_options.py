@@ -29,6 +29,8 @@ _NOT_OF_PRODUCTS = frozenset(
         "batch_size",
         "window_rows",
         "window_columns",
+        "max_memory",
+        "allow_fallback",
         "remote",
         "overwrite",
         "rescore",
@@ -93,6 +95,8 @@ class RunOptions:
     batch_size: int = 128
     window_rows: int = 1
     window_columns: int = 64
+    max_memory: int | None = None
+    allow_fallback: bool = False
     overwrite: bool = False
     rescore: bool = False
     reload: bool = False

@@ -19,7 +19,8 @@ class RunContext:
     configurations: of the bundle, in its order (scores count them from 1). synthetic: the bundle was trained on made-up
     data. version: of lsd-edge. prevalence: share of patches with a slide that the user states, None for that of the
     training data. event_time: ISO 8601 in UTC as the user states it, None if not. exits: configuration -> its early
-    exit in use, as `lsd.runtime.exits.describe_exits` tells it.
+    exit in use, as `lsd.runtime.exits.describe_exits` tells it. fallback: why other backends answered than were asked
+    for, None if they did not.
     """
 
     bundle_name: str
@@ -30,6 +31,7 @@ class RunContext:
     prevalence: float | None = None
     event_time: str | None = None
     exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fallback: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +67,7 @@ class RunContext:
                 "prevalence_stated_by_user": self.prevalence is not None,
                 "synthetic": self.synthetic,
                 **({"exits": dict(self.exits)} if self.exits else {}),
+                **({} if self.fallback is None else {"fallback": self.fallback}),
             },
             "software": {"name": "lsd-edge", "version": self.version},
         }

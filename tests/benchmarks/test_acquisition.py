@@ -17,7 +17,7 @@ from lsd.runtime.bands import BAND_NAMES
 def test_scenes_are_counted_by_their_most_certain_new_finding():
     optical = {name: values for name, values in land(1).items() if name in ("red", "green", "blue", "nir")}
     found = outcomes([land(), optical], None)
-    assert found["no fault"] == {"scenes": 2, "certain": 0, "likely": 0, "nothing": 2, "by_check": {}}
+    assert found["no fault"] == {"scenes": 2, "certain": 0, "likely": 0, "nothing": 2, "odd": 0, "by_check": {}}
     assert found["VV and VH swapped"]["certain"] == 1 == found["VV and VH swapped"]["scenes"]
     assert found["offset missing"]["by_check"]["offset"] == 2
     assert found["before and after reversed in the differences only"]["by_check"] == {"difference-pairing": 1}

@@ -21,6 +21,7 @@ FREE = frozenset({
     "configurations[].metrics", "configurations[].metrics.*", "configurations[].metrics.*.*",
     "files", "members", "encoders", "encoders.*.graphs", "encoders.*.external", "encoders.*.plans", "feature_sets",
     "training", "training.*.versions", "training.*.recipe.members[].parameters",
+    "training.*.band_ranges.bands",
     "versions", "inputs.training_rows", "bundle.configurations",
     "bundle.assumed_prevalence", "tiles[].configurations", "tiles[].seconds",
     "totals.seconds",

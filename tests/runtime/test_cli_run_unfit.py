@@ -85,6 +85,26 @@ def test_a_backend_that_the_bundle_does_not_hold(bundle, good, tmp_path):
     )
 
 
+def test_a_fallback_is_taken_only_if_allowed_and_told_everywhere(bundle, good, tmp_path):
+    words = (bundle, good, "-o", tmp_path / "out", "--backend", "compiled")
+    ran = invoke(main, *words, "--allow-fallback", "--json")
+    assert ran.code == 0
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("warning: fell back to tables")]
+    assert "asked for forests by compiled" in line and "holds no compiled forest" in line
+    summary = json.loads(ran.out)
+    found = json.loads((tmp_path / "out" / L2A_NEW / "detections.geojson").read_text())
+    assert f"warning: {summary['bundle']['fallback']}" == line and found["bundle"]["fallback"] in line
+    plain = invoke(main, bundle, good, "-o", tmp_path / "out", "--backend", "table", "--json")
+    assert json.loads(plain.out)["totals"]["done_before"] == 0  # what fell back is no answer of what was asked for
+    assert "fallback" not in json.loads(plain.out)["bundle"]
+
+
+def test_a_fallback_that_fails_too_is_an_error(bundle, good, tmp_path, monkeypatch):
+    monkeypatch.setattr("lsd.runtime.chain.sigmoid", lambda margin: np.float32(1) / (1 + np.exp(1.1 * -margin)))
+    ran = invoke(main, bundle, good, "-o", tmp_path / "out", "--allow-fallback")
+    assert ran.code == 3 and "self-test of" in ran.error
+
+
 @pytest.mark.parametrize("below", ["file", "file/deeper"])
 def test_an_output_below_a_file(bundle, good, tmp_path, below):
     (tmp_path / "file").write_text("in the way")

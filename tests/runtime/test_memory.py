@@ -1,4 +1,4 @@
-"""Memory of a run does not grow with the tile."""
+"""Memory of a run does not grow with the tile, and stays below what the user allows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import pytest
 import rasterio
 from commands import ended, start
 from rasterio.windows import Window
-from tiles import L2A_NEW, ORIGIN, UTM
+from tiles import L2A_NEW, ORIGIN, UTM, optical, radar, write_band_folder
+
+from lsd.runtime.errors import UsageError
+from lsd.runtime.memory import GDAL_CACHE_MB, MemoryPlan, memory_plan
+from lsd.runtime.scoring import ScoringOptions
 
 BLOCK_PX = 256
-# Prints the peak of resident memory of the process, in MB, after the command has ended.
+# Prints the peak of resident memory of the process, in MB, after the command has ended. That of getrusage(2) would hold
+# the memory of the test's own process, too, which it was forked from.
 PEAK = """
-import atexit, resource, sys
-atexit.register(lambda: print('PEAK_MB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr))
+import atexit, re, sys
+peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]) // 1024
+atexit.register(lambda: print('PEAK_MB', peak(), file=sys.stderr))
 """
 # GDAL's block cache is the one part that fills as a tile is read, up to its limit: it is set low so that the test sees
 # the rest. Measured: 148 MB for 1,024 x 1,024 px, 124 for 1,024 x 8,192 and 134 for 6,144 x 6,144, which is chance.
@@ -64,9 +70,46 @@ def test_peak_memory_does_not_grow_with_the_tile(peak_mb, monkeypatch):
 def test_the_cache_of_gdal_has_a_limit_of_its_own_unless_the_user_sets_one(monkeypatch):
     from lsd.runtime import run
 
-    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    with run._bounded_cache():
+    for name in ("GDAL_CACHEMAX", "GDAL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with run._bounded(GDAL_CACHE_MB, None):
         assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 256 * 2**20  # in bytes
+        assert "GDAL_NUM_THREADS" not in rasterio.env.getenv()
+    with run._bounded(32, 1):
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 32 * 2**20 and rasterio.env.getenv()["GDAL_NUM_THREADS"] == 1
     monkeypatch.setenv("GDAL_CACHEMAX", "64")
-    with run._bounded_cache():
+    with run._bounded(32, None):
         assert "GDAL_CACHEMAX" not in rasterio.env.getenv()
+
+
+def test_a_limit_lowers_what_is_held_and_never_raises_it():
+    asked = ScoringOptions(batch_size=64, window_columns=32, window_rows=4)
+    assert memory_plan(None, 200, asked) == MemoryPlan(GDAL_CACHE_MB, asked)
+    wide = memory_plan(4000, 200, asked)
+    assert wide.gdal_cache_mb == GDAL_CACHE_MB and (wide.scoring.batch_size, wide.scoring.window_columns) == (64, 32)
+    tight = memory_plan(400, 200, asked)
+    assert tight.gdal_cache_mb == 40 and (tight.scoring.batch_size, tight.scoring.window_columns) == (25, 20)
+    assert tight.scoring.window_rows == 1
+    with pytest.raises(UsageError, match=r"--max-memory 300 is too little: 200 MB are taken .*; give 329 or more"):
+        memory_plan(300, 200, asked)
+    assert memory_plan(329, 200, asked).scoring.batch_size == 8
+
+
+@pytest.mark.slow
+def test_a_limit_is_kept_on_a_wide_tile_of_twelve_bands(bundle, tmp_path):
+    """Bands of 640 x 8192 px in single files; the same answers as without a limit."""
+    folder = tmp_path / "in" / L2A_NEW
+    dn, db = optical(640, 8192), radar(640, 8192)
+    write_band_folder(folder, dict(zip(("B04", "B03", "B02", "B08"), dn, strict=True)))
+    sar = [f"{orbit}_{band}" for orbit in ("desc", "asc") for band in ("vv", "vh", "dvv", "dvh")]
+    write_band_folder(folder, {name: db[int(name.endswith("h"))] for name in sar})
+    peaks, scores = [], []
+    for words in ((), ("--max-memory", 300)):
+        out = tmp_path / f"out{len(words)}"
+        ran = ended(start("lsd-run", bundle, tmp_path / "in", "-o", out, "--progress", "off", *words, before=PEAK))
+        assert ran.code == 0, ran.err
+        (line,) = [line for line in ran.err.splitlines() if line.startswith("PEAK_MB")]
+        peaks.append(int(line.split()[1]))
+        scores.append((out / L2A_NEW / "scores.tif").read_bytes())
+    assert peaks[1] <= 300 < peaks[0], peaks
+    assert scores[0] == scores[1]
