@@ -9,7 +9,7 @@ TILES_PACKAGE := bigearthnet-common==2.8.0
 PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/shims/*}/versions/3.10*/bin/python3.10; do \
 	"$$p" -c "import venv" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help setup test lint test-310 demo reference measure faults networks docs system-deps clean
+.PHONY: help setup test lint test-310 demo reference measure faults networks stream docs system-deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -109,12 +109,20 @@ networks: setup ## ensembles on the real table; networks, student and kills on s
 	$(VENV)/bin/lsd-train surrogate --table $(TABLE) -o runs/surrogates-few --rows 180 --licence "CC-BY-SA 4.0" --overwrite
 	$(VENV)/bin/python -m lsd.benchmarks.kills --patches runs/surrogates-few --recipe small-convnet --folder runs/kills $(RESULT)/kills.json
 
+stream: setup ## kills, power cuts and memory of lsd-run, and what the acquisition checks find (an hour on one core)
+	rm -rf runs/stream && mkdir -p runs/stream
+	$(VENV)/bin/python -m lsd.benchmarks.run_kills bundles/reference --folder runs/stream/kills $(RESULT)/run_kills.json
+	$(VENV)/bin/python -m lsd.benchmarks.power_cuts bundles/reference --folder runs/stream/cuts $(RESULT)/power_cuts.json
+	$(VENV)/bin/python -m lsd.benchmarks.stream_memory bundles/reference --folder runs/stream/memory $(RESULT)/stream_memory.json
+	$(VENV)/bin/python -m lsd.benchmarks.acquisition --table $(TABLE) --real $(LSD_DATA) --folder runs/stream/acquisition --every 3 --tiles 4 \
+		$(RESULT)/acquisition.json
+
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md
 
 system-deps: ## tools that some tests need, by apt (root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium mosquitto
+	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium mosquitto strace
 
 clean: ## remove environments and everything generated
 	rm -rf $(VENV) $(VENV_310) $(DEMO_VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

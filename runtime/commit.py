@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from lsd.runtime.errors import LsdError, OutputError
@@ -56,6 +56,40 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file that may be there already: whoever reads it, and a power cut, finds the old one or the new one whole.
+
+    Raises:
+        OutputError: it could not be written; the old one stays.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write_bytes(partial, data)
+        with writing(path):
+            partial.replace(path)
+            _fsync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, if it is not there, and force its name to disk.
+
+    The name is forced even if the folder is there: whoever made it may have been stopped before it was on the disk.
+
+    Raises:
+        OutputError: the disk refuses, or a file is in the way.
+    """
+    with writing(folder):
+        if not folder.parent.is_dir():
+            make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # a folder above that this user may enter and not list
+            _fsync(folder.parent)
 
 
 def prepare_output(out: Path) -> None:

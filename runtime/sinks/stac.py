@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lsd.runtime.bands import PATCH_SIZE_PX
-from lsd.runtime.commit import folder_name, write_bytes
+from lsd.runtime.commit import folder_name, replace_bytes, write_bytes
 from lsd.runtime.errors import OutputError
 from lsd.runtime.scores import TileScores
 from lsd.runtime.sinks.context import RunContext
@@ -186,9 +186,7 @@ def write_collection(path: Path) -> int:
     refuse_other_collection(path)
     items = read_items(path.parent)
     if items:
-        partial = path.with_name(f".{path.name}.partial")  # a short file would be taken for someone else's
-        write_bytes(partial, _text(stac_collection(items)))
-        partial.replace(path)
+        replace_bytes(path, _text(stac_collection(items)))  # a short file would be taken for someone else's
     return len(items)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lsd.runtime.commit import write_bytes
+from lsd.runtime.commit import replace_bytes
 from lsd.runtime.scores import TileScores
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
@@ -176,7 +176,7 @@ class RunSummary:
             OutputError: the file cannot be written.
         """
         text = json.dumps(self.to_json(context, options), indent=1, allow_nan=False)
-        write_bytes(path, f"{text}\n".encode())
+        replace_bytes(path, f"{text}\n".encode())
 
     def failures(self) -> list[str]:
         """One line a failed tile, with the reason."""

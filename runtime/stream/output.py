@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from types import TracebackType
 
-from lsd.runtime.commit import prepare_output, remove_partials, writing
+from lsd.runtime.commit import make_folder, prepare_output, remove_partials, writing
 from lsd.runtime.errors import OutputError
 from lsd.runtime.stream.journal import JOURNAL_NAME, Journal
 from lsd.runtime.stream.lock import LOCK_NAME, OutputLock
@@ -30,10 +30,9 @@ class Output:
         self._open(folder)
 
     def _open(self, folder: Path) -> None:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            state = folder / STATE_FOLDER
-            state.mkdir(exist_ok=True)
+        state = folder / STATE_FOLDER
+        make_folder(folder)
+        make_folder(state)  # on the disk before the first tile is, or its folder would be taken for someone else's
         self._lock = OutputLock(state / LOCK_NAME)
         try:
             prepare_output(folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rasterio.errors import RasterioError
 
-from lsd.runtime.commit import write_bytes
+from lsd.runtime.commit import replace_bytes
 from lsd.runtime.manifest import Configuration
 from lsd.runtime.scores import LIKELY, POSSIBLE
 from lsd.runtime.sinks.context import RunContext
@@ -53,7 +53,7 @@ def write_run_page(
     Raises:
         OutputError: the file cannot be written.
     """
-    write_bytes(path, run_page(results, context, options, out, state).encode())
+    replace_bytes(path, run_page(results, context, options, out, state).encode())
 
 
 def run_page(
