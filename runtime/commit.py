@@ -59,7 +59,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a file that may be there already: whoever reads it, and a power cut, finds the old one or the new one whole.
+    """Write a file that may be there already: a reader, or a power cut, finds the old one or the new one whole.
 
     Raises:
         OutputError: it could not be written; the old one stays.

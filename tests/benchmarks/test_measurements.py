@@ -30,7 +30,7 @@ def test_whole_tile_counts_its_patches(tmp_path):
     assert done.exit_code == 0, done.output
     measured = json.loads(done.stdout)
     assert (measured["patches"], measured["bands"]) == (16, 12)
-    assert set(measured["seconds"]) == {"read", "score", "write"}
+    assert set(measured["seconds"]) == {"read", "wait", "score", "write"}
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rasterio 1.4 writing windows with affine 3
