@@ -1,7 +1,7 @@
 """Memory of a run kept below what the user allows: by GDAL's cache, and by how much is read and scored at a time.
 
-Sizes were measured on tiles of 12 bands (tests/runtime/test_memory.py): a patch in hand takes 1 MB while its statistics
-are computed in float64; a column of patches in a row of windows 1.2 MB, three windows of it at a time.
+Sizes were measured on a tile of 10,980 x 10,980 px and 12 bands: a patch in hand takes 1 MB while its statistics are
+computed in float64; a column of patches in a row of windows 5 MB, as three windows are held and one of them is made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lsd.runtime.scoring import ScoringOptions
 # in blocks of 512 px is 4 optical uint16 and 8 radar float32 bands of 10,980 x 512 px: 225 MB, decoded once if it fits.
 GDAL_CACHE_MB = 256
 _LEAST_CACHE_MB, _LEAST_PATCHES, _LEAST_COLUMNS = 16, 8, 4
-_PATCH_MB, _COLUMN_MB = 1.0, 1.2
+_PATCH_MB, _COLUMN_MB = 1.0, 5.0
 _PRODUCTS_MB = 100  # scores, picture and products of a large tile, and what libraries take by the way
 _MB = 2**20
 

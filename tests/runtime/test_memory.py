@@ -88,11 +88,12 @@ def test_a_limit_lowers_what_is_held_and_never_raises_it():
     wide = memory_plan(4000, 200, asked)
     assert wide.gdal_cache_mb == GDAL_CACHE_MB and (wide.scoring.batch_size, wide.scoring.window_columns) == (64, 32)
     tight = memory_plan(400, 200, asked)
-    assert tight.gdal_cache_mb == 40 and (tight.scoring.batch_size, tight.scoring.window_columns) == (25, 20)
+    assert tight.gdal_cache_mb == 40 and (tight.scoring.batch_size, tight.scoring.window_columns) == (25, 5)
     assert tight.scoring.window_rows == 1
-    with pytest.raises(UsageError, match=r"--max-memory 300 is too little: 200 MB are taken .*; give 329 or more"):
+    with pytest.raises(UsageError, match=r"--max-memory 300 is too little: 200 MB are taken .*; give 344 or more"):
         memory_plan(300, 200, asked)
-    assert memory_plan(329, 200, asked).scoring.batch_size == 8
+    least = memory_plan(344, 200, asked)
+    assert least.gdal_cache_mb == 17 and (least.scoring.batch_size, least.scoring.window_columns) == (11, 4)
 
 
 @pytest.mark.slow
