@@ -25,6 +25,7 @@ from lsd.runtime.scores import (
     OUT_OF_RANGE,
     SCORED,
     SLIDE,
+    STAGE_TEXT,
     TOO_FEW_VALID_PIXELS,
     TileScores,
 )
@@ -47,6 +48,7 @@ DETECTION_FIELDS: dict[str, Kind] = {
     "threshold": "real",
     "configuration": "text",
     "configuration_f1": "real",
+    "stage": "text",
     "valid_fraction": "real",
     "shifted": "boolean",
     "patch_area_m2": "real",
@@ -73,6 +75,7 @@ PATCH_FIELDS: dict[str, Kind] = {
     "reason": "text",
     "probability": "real",
     "configuration": "text",
+    "stage": "text",
     "valid_fraction": "real",
 }
 REASON_TEXT = {  # short forms of STATUS_TEXT, one a status
@@ -109,8 +112,9 @@ def detection_records(tile: Tile, scores: TileScores, context: RunContext) -> It
     """One record a patch decided `slide`, in the order of `detected`; `DETECTION_FIELDS` tells the keys.
 
     probability, threshold, valid_fraction, configuration_f1: 0..1; the last is out of fold on the training data, None
-    if unknown. patch_area_m2: the ground looked at, not the slide. The times, track and source_ids (`evidence_of`)
-    tell of the scenes behind the bands of the configuration that answered.
+    if unknown. stage: `STAGE_TEXT`, whether the forest alone answered. patch_area_m2: the ground looked at, not the
+    slide. The times, track and source_ids (`evidence_of`) tell of the scenes behind the bands of the configuration that
+    answered.
     """
     classes = scores.classes()
     shared: dict[int, Record] = {}
@@ -124,6 +128,7 @@ def detection_records(tile: Tile, scores: TileScores, context: RunContext) -> It
             "column": column,
             "probability": round(float(scores.probability[row, column]), 6),
             "class": CLASS_TEXT[int(classes[row, column])],
+            "stage": STAGE_TEXT[int(scores.stage[row, column])],
             "valid_fraction": round(float(scores.valid_fraction[row, column]), 6),
             "shifted": bool(scores.shifted[row, column]),
             **shared[number],
@@ -139,10 +144,11 @@ def patch_records(tile: Tile, scores: TileScores, context: RunContext) -> Iterat
     """
     texts = (None, *context.names)
     columns = range(scores.grid.columns)
-    grids = (scores.classes(), scores.status, scores.configuration, scores.probability, scores.valid_fraction)
+    named = (scores.status, scores.configuration, scores.stage, scores.probability, scores.valid_fraction)
+    grids = (scores.classes(), *named)
     for row in range(scores.grid.rows):
         cells = (grid[row].tolist() for grid in grids)
-        for column, code, status, number, probability, valid in zip(columns, *cells, strict=True):
+        for column, code, status, number, stage, probability, valid in zip(columns, *cells, strict=True):
             yield {
                 "id": patch_id(tile, row, column),
                 "row": row,
@@ -151,6 +157,7 @@ def patch_records(tile: Tile, scores: TileScores, context: RunContext) -> Iterat
                 "reason": REASON_TEXT[status],
                 "probability": round(probability, 6) if number else None,
                 "configuration": texts[number],
+                "stage": STAGE_TEXT[stage],
                 "valid_fraction": round(valid, 6),
             }
 

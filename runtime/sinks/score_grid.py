@@ -11,7 +11,7 @@ from rasterio.io import MemoryFile
 
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.commit import write_bytes
-from lsd.runtime.scores import CLASS_TEXT, NOT_SCORED, STATUS_TEXT, TileScores
+from lsd.runtime.scores import CLASS_TEXT, NOT_SCORED, STAGE_TEXT, STATUS_TEXT, TileScores
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.coverage import CAVEAT, coverage_of
 from lsd.runtime.tiles import Tile
@@ -24,7 +24,8 @@ _GEOMETRY = (
 
 
 def write_score_grid(path: Path, tile: Tile, scores: TileScores, context: RunContext) -> None:
-    """Write the score grid: float32 bands probability, decision, valid_fraction, configuration, status, shifted, class.
+    """Write the score grid: float32 bands probability, decision, valid_fraction, configuration, status, shifted, class,
+    stage.
 
     NaN is nodata: probability and decision hold it where a patch was not scored. The meaning of each band's codes is in
     its tag `meaning`.
@@ -78,6 +79,7 @@ def score_bands(scores: TileScores, context: RunContext) -> dict[str, tuple[NDAr
         "status": (scores.status, "; ".join(f"{code} {text}" for code, text in STATUS_TEXT.items())),
         "shifted": (scores.shifted, "1 patch shifted inward at the tile's right or lower edge; 0 on the regular grid"),
         "class": (scores.classes(), "; ".join(f"{code} {text}" for code, text in CLASS_TEXT.items())),
+        "stage": (scores.stage, "; ".join(f"{code} {text}" for code, text in STAGE_TEXT.items())),
     }
 
 

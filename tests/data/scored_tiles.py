@@ -10,7 +10,17 @@ from rasterio.crs import CRS
 
 from lsd.runtime.bands import of_modality
 from lsd.runtime.patches import PatchGrid
-from lsd.runtime.scores import LOOK, NO_CONFIGURATION, NO_SLIDE, NOT_SCORED, SCORED, SLIDE, TileScores
+from lsd.runtime.scores import (
+    LOOK,
+    NO_CONFIGURATION,
+    NO_SLIDE,
+    NO_STAGE,
+    NOT_SCORED,
+    SCORED,
+    SLIDE,
+    WHOLE_ENSEMBLE,
+    TileScores,
+)
 from lsd.runtime.tiles import Decision, Grid, Scene, Tile
 
 DESCENDING_CHANGE = ("desc_dvv", "desc_dvh")
@@ -76,3 +86,4 @@ def answer(scores: TileScores, row: Any, column: Any, decision: int, status: int
     scores.configuration[row, column] = 2 if scored else 0
     scores.valid_fraction[row, column] = 0.97 if scored else 0.3
     scores.status[row, column] = SCORED if scored else status
+    scores.stage[row, column] = WHOLE_ENSEMBLE if scored else NO_STAGE

@@ -105,6 +105,7 @@ def test_properties_of_a_detection():
         "threshold": 0.5,
         "configuration": "all",
         "configuration_f1": 0.863,
+        "stage": "whole ensemble",
         "valid_fraction": 0.97,
         "shifted": True,
         "patch_area_m2": 409600.0,

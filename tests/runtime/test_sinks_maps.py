@@ -50,7 +50,7 @@ def test_score_grid_is_a_valid_cog_that_tells_unseen_from_negative(tmp_path: Pat
     assert cog_validate(path, strict=True, quiet=True) == (True, [], [])
     with rasterio.open(path) as raster:
         assert raster.crs == tile.grid.crs and raster.transform == Affine(640, 0, 500_000, 0, -640, 5_200_000)
-        names = ("probability", "decision", "valid_fraction", "configuration", "status", "shifted", "class")
+        names = ("probability", "decision", "valid_fraction", "configuration", "status", "shifted", "class", "stage")
         assert raster.descriptions == names and set(raster.dtypes) == {"float32"} and np.isnan(raster.nodata)
         band = dict(zip(names, raster.read(), strict=True))
         tags, meaning = raster.tags(), raster.tags(2)["meaning"]
@@ -59,6 +59,7 @@ def test_score_grid_is_a_valid_cog_that_tells_unseen_from_negative(tmp_path: Pat
     assert (np.isnan(band["probability"]) == unseen).all() and (np.isnan(band["decision"]) == unseen).all()
     assert (band["decision"][~unseen] == scores.decision[~unseen]).all()
     assert (band["probability"][~unseen] == scores.probability[~unseen]).all()
+    assert (band["stage"] == scores.stage).all() and set(scores.stage.flat) == {0, 2}
     assert (band["status"] == scores.status).all() and band["status"][1, 0] == NO_CONFIGURATION
     assert (band["configuration"] == scores.configuration).all() and (band["shifted"] == scores.shifted).all()
     assert (band["class"] == scores.classes()).all()
