@@ -38,8 +38,8 @@ ifeq ($(PYTHON_310),)
 test-310:
 	@echo "no Python 3.10 here: the runtime's tests run on $$($(PYTHON) --version) only"
 else
-test-310: $(VENV_310)/ready ## the runtime's tests on Python 3.10
-	$(VENV_310)/bin/python -m pytest -q tests/runtime
+test-310: $(VENV_310)/ready ## the runtime's tests on Python 3.10, but for the slow ones (kills, power cuts, memory of large tiles)
+	$(VENV_310)/bin/python -m pytest -q -m "not slow" tests/runtime
 endif
 
 $(DEMO_VENV)/ready: setup.cfg constraints-dev.txt
