@@ -24,7 +24,7 @@ OFF: Literal["off"] = "off"
 CERTIFIED: Literal["certified"] = "certified"
 Exits = Literal["off", "certified"] | tuple[float, float]
 
-_KNOTS = 64  # of a calibration that had to be held, on each side
+_EVEN_KNOTS, _FINE_KNOTS = 257, 64  # of a calibration that had to be held, on each side: fine ones towards 0 and 1
 _MARGIN = 1e-9  # how far from a threshold it is held, as a share of the room there is: more than any rounding
 
 
@@ -151,7 +151,7 @@ def held(
         )
     if _conforms(calibration, pair, look_threshold, threshold):
         return calibration, False
-    spread = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, _KNOTS)])
+    spread = np.unique(np.concatenate([np.linspace(0.0, 1.0, _EVEN_KNOTS), np.geomspace(1e-6, 1.0, _FINE_KNOTS)]))
     below = low * spread if low > 0 else np.zeros(0)
     above = 1.0 - (1.0 - high) * spread[::-1] if high < 1 else np.zeros(0)
     y_below = np.minimum(calibration.apply(below), look_threshold * (1.0 - _MARGIN))

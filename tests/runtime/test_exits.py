@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cascades import MEASURED, cascade_bundle, with_configurations
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiles import L2A_NEW, optical, radar, write_band_folder
 
@@ -310,6 +310,7 @@ def test_other_words_are_refused(text):
 
 
 @settings(max_examples=60)
+@example(0.5, 0.25, 0.453125, 0.0, Calibration())  # coarse knots were off here
 @given(
     st.floats(0.001, 0.6), st.floats(0.001, 0.39), st.floats(0.0, 0.5), st.floats(0.0, 0.5),
     st.sampled_from([Calibration(), Calibration("platt", (0.3, 1.5)), Calibration("platt", (4.0, -3.0)),
