@@ -26,10 +26,8 @@ lint: setup ## ruff, and mypy in strict mode
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Each folder of tests in a process of its own: a run of all in one, with torch, OpenVINO, TensorRT and GDAL, once ended in a
-# segmentation fault between two tests that call none of them.
 test: lint test-310 ## everything: lint, types, all tests (runtime also on Python 3.10 where there is one)
-	for folder in $(sort $(dir $(wildcard tests/*/test_*.py))); do $(VENV)/bin/python -m pytest -q $$folder || exit 1; done
+	$(VENV)/bin/python -m pytest -q
 
 $(VENV_310)/ready: setup.cfg constraints-dev.txt
 	$(PYTHON_310) -m venv $(VENV_310)
