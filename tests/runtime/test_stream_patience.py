@@ -98,8 +98,8 @@ def test_two_runs_refuse_each_other(tmp_path):
 
 
 def test_the_first_sigterm_asks_and_the_second_stops():
-    """In a process of its own: in that of the tests a signal comes on faulthandler's small stack, where the registers of a
-    processor with AMX do not fit once OpenVINO has used them, and the kernel ends the process."""
+    """In a process of its own: in that of the tests a signal comes on faulthandler's small stack, where the registers
+    of a processor with AMX do not fit once OpenVINO has used them, and the kernel ends the process."""
     script = (
         "import os, signal, threading\nfrom lsd.runtime.stream.signals import stop_on_sigterm\n"
         "stop, asked = threading.Event(), threading.Event()\nbefore = signal.getsignal(signal.SIGTERM)\n"
