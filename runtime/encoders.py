@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,9 +14,10 @@ from lsd.runtime.backends.base import EncoderGraph, EncoderSession, Precision, S
 from lsd.runtime.backends.registry import open_session
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.bundle import Bundle
-from lsd.runtime.errors import BandError, BundleError, UsageError
+from lsd.runtime.errors import BandError, BundleError, LsdError, UsageError
 from lsd.runtime.sigmoid import sigmoid
 
+Logits = Callable[[], NDArray[np.float32]]
 ENGINES_FOLDER = "engines"  # in a bundle: a cache of this machine, not listed in the manifest
 
 
@@ -85,11 +88,23 @@ class Encoder:
             )
         sources = self._sources(bands)
         found = np.empty((len(self._sessions), len(patches)), np.float32)
-        for start in range(0, len(patches), self.batch_size):
-            some = patches[start : start + self.batch_size]
-            batch = self._batch(some, sources)
-            for fold, session in enumerate(self._sessions):
-                found[fold, start : start + len(some)] = session.run(batch)[: len(some)]
+        under_way: deque[tuple[slice, list[Logits]]] = deque()
+        try:
+            for first in range(0, len(patches), self.batch_size):
+                place = slice(first, min(first + self.batch_size, len(patches)))
+                batch = self._batch(patches[place], sources)
+                asked: list[Logits] = []
+                under_way.append((place, asked))
+                asked.extend(session.start(batch) for session in self._sessions)
+                if len(under_way) > 1:  # a device works on this batch while the one before is taken
+                    _take(found, *under_way.popleft())
+            while under_way:
+                _take(found, *under_way.popleft())
+        finally:
+            for _, asked in under_way:  # after an error: what is under way is awaited, so that sessions can go on
+                for logits in asked:
+                    with suppress(LsdError):
+                        logits()
         return found
 
     def describe(self) -> dict[str, str]:
@@ -119,6 +134,13 @@ class Encoder:
         for place, source in enumerate(sources):
             batch[: len(some), place] = np.nan if source is None else some[:, source]
         return batch
+
+
+def _take(found: NDArray[np.float32], place: slice, asked: list[Logits]) -> None:
+    """Wait for one batch of every fold and put the answers in their place."""
+    while asked:
+        fold = len(found) - len(asked)
+        found[fold, place] = asked.pop(0)()[: place.stop - place.start]
 
 
 def open_encoder(

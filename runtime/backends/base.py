@@ -5,6 +5,7 @@ A backend module offers one function, `open_session(graph, options) -> EncoderSe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -54,6 +55,17 @@ class EncoderSession(Protocol):
 
         Raises:
             UsageError: another dtype or shape, or no patch at all.
+        """
+        ...
+
+    def start(self, patches: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """Begin what `run` does, and return a function, to be called once, that waits and gives the logits.
+
+        A device works meanwhile; a CPU has done it when this returns. Two calls may be under way, and are to be ended
+        in their order; `patches` may be changed at once.
+
+        Raises:
+            UsageError: as `run`.
         """
         ...
 

@@ -7,7 +7,10 @@ The CUDA and TensorRT providers were not run on a GPU yet; the checks below are 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -61,6 +64,8 @@ def open_session(graph: EncoderGraph, options: SessionOptions) -> EncoderSession
         raise BackendError(f"{graph.name}: ONNX Runtime does not compute in bf16; use the backend openvino, or fp32")
     ort = required("onnxruntime", extra="onnxruntime")
     wanted = PROVIDERS[options.provider]
+    if options.provider != "cpu":
+        _load_cuda(ort)
     _require_available(graph, options.provider, wanted[0][0], ort.get_available_providers())
     try:
         session = ort.InferenceSession(
@@ -95,6 +100,11 @@ class OnnxRuntimeSession:
             raise BackendError(f"{self.graph.name}: ONNX Runtime failed ({_line(error)})") from error
         return logits
 
+    def start(self, patches: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """See `EncoderSession`; the logits are there when this returns."""
+        logits = self.run(patches)
+        return lambda: logits
+
     def describe(self) -> dict[str, str]:
         """See `EncoderSession`; `layers` counts nodes per provider where another than the CPU was asked for."""
         return dict(self._description)
@@ -102,6 +112,16 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _load_cuda(ort: Any) -> None:
+    """Load the CUDA libraries of NVIDIA's Python packages, where those are installed; what is wrong goes to stderr.
+
+    Without it ONNX Runtime finds only what the system's loader knows (onnxruntime.ai, "CUDA Execution Provider").
+    """
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(sys.stderr):  # it prints
+            ort.preload_dlls()
 
 
 def _settings(ort: Any, graph: EncoderGraph, options: SessionOptions) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,11 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise BackendError(f"{self.graph.name}: OpenVINO failed ({_line(error)})") from error
         return values[0]
+
+    def start(self, patches: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """See `EncoderSession`; the logits are there when this returns."""
+        logits = self.run(patches)
+        return lambda: logits
 
     def describe(self) -> dict[str, str]:
         """See `EncoderSession`; `layers` counts those of weight by the precision that OpenVINO says it runs them in."""

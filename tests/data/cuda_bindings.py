@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from lsd.runtime.devices.base import DeviceMemory, DeviceProperties, Graph, PinnedArray, Stream
+from lsd.runtime.errors import BackendError
 
 ErrorCode = IntEnum(
     "cudaError_t",
@@ -183,10 +184,11 @@ class FakeDevice:
     """A `DeviceLibrary`. Work is queued and runs in `wait`, so that a forgotten wait shows as old results."""
 
     name, version = "fake", "1.0"
+    captures_nothing = False
 
     def __init__(self, compute_capability="sm87"):
         self.calls = []
-        self.queue = []
+        self.queues = {}  # of each stream
         self.memory = {}
         self.live = []
         self.inside = 0
@@ -220,30 +222,39 @@ class FakeDevice:
 
     def stream(self):
         self.step("stream")
-        return self._made(Stream(7, object()))
+        address = 7 + len(self.queues)
+        self.queues[address] = []
+        return self._made(Stream(address, object()))
 
     def copy_in(self, memory, source, stream):
         assert source.array.nbytes <= memory.size_bytes
         self.enqueue(
-            lambda: self._bytes(memory.address, source.array).__setitem__(slice(None), source.array), "copy in"
+            lambda: self._bytes(memory.address, source.array).__setitem__(slice(None), source.array),
+            "copy in",
+            stream.address,
         )
 
     def copy_out(self, target, memory, stream):
         self.enqueue(
-            lambda: target.array.__setitem__(slice(None), self._bytes(memory.address, target.array)), "copy out"
+            lambda: target.array.__setitem__(slice(None), self._bytes(memory.address, target.array)),
+            "copy out",
+            stream.address,
         )
 
-    def enqueue(self, work, name):
+    def enqueue(self, work, name, stream):
         self.step(name)
-        (self.queue if self.capturing is None else self.capturing).append(work)
+        (self.queues[stream] if self.capturing is None else self.capturing).append(work)
 
     def wait(self, stream):
         self.step("wait")
-        while self.queue:
-            self.queue.pop(0)()
+        queue = self.queues[stream.address]
+        while queue:
+            queue.pop(0)()
 
     def capture(self, stream, work):
-        assert not self.queue, "work is still queued"
+        assert not self.queues[stream.address], "work is still queued"
+        if self.captures_nothing:
+            raise BackendError("operation not permitted when stream is capturing")
         self.step("capture")
         self.capturing = []
         try:
@@ -254,7 +265,7 @@ class FakeDevice:
 
     def launch(self, graph, stream):
         self.step("launch")
-        self.queue += graph.handle
+        self.queues[stream.address] += graph.handle
 
     def free(self, *things):
         for thing in things:

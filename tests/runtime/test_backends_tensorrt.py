@@ -38,7 +38,6 @@ class Context:
 
     def execute_async_v3(self, stream):
         device = self.engine.device
-        assert stream == 7
         if self.engine.fails:
             return False
 
@@ -48,7 +47,7 @@ class Context:
             patches = patches[: int(np.prod(self.shape))].reshape(self.shape)
             device.memory[self.addresses["logit"]][: 4 * n].view(np.float32)[:] = patches[:, 1].sum(axis=(1, 2))
 
-        device.enqueue(work, "execute")
+        device.enqueue(work, "execute", stream)
         self.engine.cache_content = b"compiled"
         return True
 
@@ -151,7 +150,7 @@ class Bench:
         return path
 
     def open(self, **how):
-        return backend.open_engine(GRAPH, SessionOptions(engines=self.folder), **how)
+        return backend.open_engine(GRAPH, SessionOptions(engines=self.folder), **{"cuda_graph": False, **how})
 
 
 @pytest.fixture
@@ -197,7 +196,7 @@ def test_fewer_than_the_engine_takes_are_filled_up(bench):
     session.run(numbered(8))
     assert session.run(numbered(3)).tolist() == [0, 4096, 8192]
     assert bench.device.calls.count("pinned") == 2  # one shape
-    assert not session._buffers.patches.array[3:].any()
+    assert not session._lanes[0].buffers.patches.array[3:].any()
 
 
 def test_more_than_the_engine_takes_are_refused(bench):
@@ -217,6 +216,42 @@ def test_a_captured_graph_is_replayed(bench):
     np.testing.assert_array_equal(session.run(numbered(4) * 2), 8192 * np.arange(4))
     assert bench.device.calls == ["launch", "wait"]
     assert session.describe()["cuda_graph"] == "yes"
+
+
+def test_a_graph_is_captured_unless_told_otherwise(bench):
+    bench.add()
+    session = open_session("tensorrt", GRAPH, SessionOptions(engines=bench.folder))
+    session.run(numbered(4))
+    assert bench.device.calls.count("capture") == 1
+
+
+def test_work_that_cannot_be_captured_is_queued_each_time(bench):
+    bench.add()
+    bench.device.captures_nothing = True
+    session = bench.open(cuda_graph=True)
+    for _ in range(2):
+        np.testing.assert_array_equal(session.run(numbered(4)), 4096 * np.arange(4))
+    assert session.describe()["cuda_graph"] == "no"
+    session.close()
+    assert bench.device.live == []
+
+
+def test_the_next_call_is_queued_while_one_is_under_way(bench):
+    bench.add()
+    session = bench.open()
+    patches = numbered(4)
+    first = session.start(patches)
+    patches[:] = 9
+    second = session.start(patches)
+    assert bench.device.calls.count("wait") == 2  # of the two that prepared the buffers
+    with pytest.raises(BackendError, match="2 calls are under way already"):
+        session.start(patches)
+    np.testing.assert_array_equal(first(), 4096 * np.arange(4))
+    third = session.start(numbered(4) * 2)
+    np.testing.assert_array_equal(second(), np.full(4, 9 * 4096))
+    np.testing.assert_array_equal(third(), 8192 * np.arange(4))
+    session.close()
+    assert bench.device.live == []
 
 
 def test_close_frees_everything_once(bench):

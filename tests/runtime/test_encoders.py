@@ -18,12 +18,23 @@ class Session:
     def __init__(self, factor=1.0):
         self.factor = factor
         self.given = []
+        self.steps = []
         self.closed = False
 
     def run(self, patches):
         assert not self.closed
         self.given.append(patches.copy())
         return (self.factor * patches[:, 1, 0, 0]).astype(np.float32)
+
+    def start(self, patches):
+        logits = self.run(patches)
+        self.steps.append("start")
+
+        def finish():
+            self.steps.append("finish")
+            return logits
+
+        return finish
 
     def describe(self):
         return {"backend": "session"}
@@ -49,6 +60,27 @@ def test_probability_is_the_mean_of_the_folds_sigmoids():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert encoder.logits(patches, BANDS).shape == (2, 6)
     assert encoder.describe() == {"backend": "session", "folds": "2", "batch_size": "4"}
+
+
+def test_the_next_batch_is_begun_before_the_one_under_way_is_awaited():
+    session = Session()
+    found = Encoder([session, Session()], BANDS, batch_size=2).logits(numbered(6), BANDS)
+    assert session.steps == ["start", "start", "finish", "start", "finish", "finish"]
+    np.testing.assert_array_equal(found[0], numbered(6)[:, 1, 0, 0])
+    np.testing.assert_array_equal(found[1], numbered(6)[:, 1, 0, 0])
+
+
+def test_what_is_under_way_is_awaited_where_a_session_fails():
+    class Failing(Session):
+        def start(self, patches):
+            if len(self.given) == 1:
+                raise BackendError("out of memory")
+            return super().start(patches)
+
+    first = Session()
+    with pytest.raises(BackendError, match="out of memory"):
+        Encoder([first, Failing()], BANDS, batch_size=2).logits(numbered(6), BANDS)
+    assert first.steps == ["start", "start", "finish", "finish"]
 
 
 def test_every_call_has_the_same_shape_and_the_rest_is_cut_off():
