@@ -158,9 +158,13 @@ class Chain:
         scores, _ = self._answer(Pending.of(batch), gather=False)
         return scores
 
-    def begin(self, batch: PatchBatch) -> Answered:
-        """As `score`, but patches that an encoder must be asked about are handed back, to be gathered."""
-        return self.resume(Pending.of(batch))
+    def begin(self, batch: PatchBatch, tile: int = 0) -> Answered:
+        """As `score`, but patches that an encoder must be asked about are handed back, to be gathered.
+
+        Args:
+            tile: number that the answers are to carry.
+        """
+        return self.resume(Pending.of(batch, tile))
 
     def resume(self, pending: Pending) -> Answered:
         """Ask the encoders about gathered patches, and go on; what the next configuration's encoders must be asked
@@ -169,10 +173,11 @@ class Chain:
         left = [at for one, places in open_patches for at in places]
         done = np.setdiff1d(np.arange(len(pending)), np.array(left, np.intp))
         if not left:
-            return Answered(pending.batch.rows, pending.batch.columns, scores, ())
+            return Answered(pending.tiles, pending.batch.rows, pending.batch.columns, scores, ())
         some = Scores(**{name: values[done] for name, values in vars(scores).items()})
         batch = pending.batch
-        return Answered(batch.rows[done], batch.columns[done], some, tuple(one for one, _ in open_patches))
+        others = tuple(one for one, _ in open_patches)
+        return Answered(pending.tiles[done], batch.rows[done], batch.columns[done], some, others)
 
     def _answer(self, start: Pending, gather: bool) -> tuple[Scores, list[tuple[Pending, NDArray[np.intp]]]]:
         """Answers of the patches that are done, and who is not, with their places in `start`."""
@@ -207,7 +212,9 @@ class Chain:
             rest = ~leaves
             if gather and known is None and rest.any() and self._asks_encoders(configuration):
                 waiting = places[rest]
-                rest_of = Pending(some_of(batch, waiting), number, _of(margins, rest), hazy[waiting])
+                rest_of = Pending(
+                    some_of(batch, waiting), start.tiles[waiting], number, _of(margins, rest), hazy[waiting]
+                )
                 gathered.append((rest_of, waiting))
                 still[waiting] = False
                 places, p, leaves = places[leaves], p[leaves], leaves[leaves]

@@ -6,10 +6,13 @@ computed in float64; a column of patches in a row of windows 5 MB, as three wind
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import rasterio
 
 from lsd.runtime.errors import UsageError
 from lsd.runtime.scoring import ScoringOptions
@@ -58,6 +61,13 @@ def memory_plan(max_memory_mb: int | None, used_mb: float, scoring: ScoringOptio
             window_rows=1,
         ),
     )
+
+
+def gdal_limits(cache_mb: int, threads: int | None) -> rasterio.Env:
+    """GDAL with a block cache and threads of its own, in the thread that enters it; the environment variables
+    GDAL_CACHEMAX and GDAL_NUM_THREADS win."""
+    limits = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_NUM_THREADS": threads}
+    return rasterio.Env(**{key: value for key, value in limits.items() if value and key not in os.environ})
 
 
 def resident_mb() -> float:

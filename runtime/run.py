@@ -16,20 +16,20 @@ from lsd.runtime import __version__
 from lsd.runtime.acquisition.ranges import ranges_of
 from lsd.runtime.bundle import Bundle
 from lsd.runtime.chain import Chain
-from lsd.runtime.commit import folder_name, tile_folder
+from lsd.runtime.commit import folder_name
+from lsd.runtime.ending import BegunTile, Ending
 from lsd.runtime.errors import LsdError, OutputError, SourceError, TileError
 from lsd.runtime.exits import describe_exits
 from lsd.runtime.feeds.base import Feed, Round
 from lsd.runtime.inspection import inspection
-from lsd.runtime.memory import GDAL_CACHE_MB
-from lsd.runtime.scoring import ScoringOptions, score_tile
+from lsd.runtime.memory import GDAL_CACHE_MB, gdal_limits
+from lsd.runtime.scoring import Scoring, ScoringOptions, TileInHand
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.products import PRODUCTS, write_products
-from lsd.runtime.sinks.summary import TileResult, done_result, failed_result
+from lsd.runtime.sinks.summary import failed_result
 from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
 from lsd.runtime.stopwatch import Stopwatch
 from lsd.runtime.stream.drift import StreamDrift
-from lsd.runtime.stream.events import Listener, TileBegun, TileEnded, TileKnown, TilesWaiting
+from lsd.runtime.stream.events import Drifted, Listener, Queued, TileBegun, TileEnded, TileKnown, TilesWaiting
 from lsd.runtime.stream.journal import Entry
 from lsd.runtime.stream.keys import files_of, tile_key
 from lsd.runtime.stream.output import Output
@@ -88,6 +88,9 @@ class Run:
 
     Products of a tile appear whole, then the journal has it as done. Killed in between, the next run does the tile
     again and ends with the same bytes. A tile that the journal has as done, of the same input and options, is left.
+
+    Undecided patches of several tiles go to the encoders together, and products are written while the next tile is
+    scored: a few tiles are in hand at a time. None waits longer than `ScoringOptions.waiting_s`, nor beyond its round.
     """
 
     def __init__(
@@ -99,17 +102,21 @@ class Run:
         stop: threading.Event,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stop`: once set, the run ends after the tile in hand. `tell` hears of every step.
+        """`stop`: once set, the run ends after the tiles in hand. `tell` hears of every step.
 
         moved: called often while a tile is worked on, to show that it goes on.
         """
         self.moved = moved
         self.serving, self.output, self.plan, self.tell, self.stop = serving, output, plan, tell, stop
-        self._answered: dict[str, str] = {}  # folder -> key, of this process
         self._begun: set[tuple[str, str]] = set()  # folder and key, of this process
         self._files: dict[str, frozenset[Path]] = {}  # folder -> files of its tile
         self._drift = StreamDrift()
         self._refused: set[tuple[str, str]] = set()  # tile and reason, told without a place in the journal
+        self._attempts: dict[str, int] = {}  # folder -> how often it was begun, of tiles that were just begun
+        self._scoring: Scoring | None = None
+        self._in_hand: dict[int, BegunTile] = {}  # by the tile that is scored
+        self._ending = Ending(output, plan.extras, self._limited, self.patiently, tell)
+        self._told = Queued({"undecided": 0, "write": 0})
 
     def follow(self, feed: Feed, after_round: Callable[[], None] = lambda: None) -> None:
         """Take every round of a feed, until it ends or the run is asked to stop.
@@ -120,14 +127,18 @@ class Run:
             OutputError: the output cannot be written; tiles done before stay.
             SourceError: a source does not exist, unless the run goes on.
         """
-        with _bounded(self.plan.gdal_cache_mb, self.plan.threads):
+        with self._limited(), self._ending:
             for round_ in feed.rounds(self.stop, lambda paths: self.tell(TilesWaiting(paths))):
+                missing: SourceError | None = None
                 try:
                     self._take(round_)
                 except SourceError as error:
+                    missing = error
+                self._end_all()
+                if missing is not None:
                     if not self.plan.goes_on:
-                        raise
-                    self._refuse(", ".join(path.name for path in round_.sources), error)
+                        raise missing
+                    self._refuse(", ".join(path.name for path in round_.sources), missing)
                 self.patiently(after_round)
                 if self.stop.is_set():
                     return
@@ -142,7 +153,7 @@ class Run:
             if isinstance(found, TileFailure):
                 self.patiently(lambda failure=found: self._fail(failure, names))  # type: ignore[misc]
             else:
-                self.patiently(lambda tile=found: self._do(tile, names))  # type: ignore[misc]
+                self._do(found, names)
 
     def patiently(self, work: Callable[[], None]) -> None:
         """Do what writes into the output; wait for it if the run is patient.
@@ -155,10 +166,13 @@ class Run:
         else:
             work()
 
+    def _limited(self) -> rasterio.Env:
+        return gdal_limits(self.plan.gdal_cache_mb, self.plan.threads)
+
     def _fail(self, failure: TileFailure, names: set[str]) -> None:
         """What could not even become a tile: noted once for each reason, under the name the tile would have had."""
         folder, key = folder_name(failure.id), hashlib.sha256(str(failure.error).encode()).hexdigest()
-        if self._answered.get(folder) == key:
+        if self._ending.ended.get(folder) == key:
             return
         if folder in names:  # of a tile that can be used
             self._refuse(failure.id, failure.error)
@@ -167,7 +181,7 @@ class Run:
         result = failed_result(failure.id, failure.error, {})
         self.output.journal.begin(folder, failure.id, key, self.serving.context.bundle_sha256)
         self.output.journal.end(folder, result)
-        self._answered[folder] = key
+        self._ending.ended[folder] = key
         self.tell(TileEnded(result))
 
     def _refuse(self, tile_id: str, error: LsdError) -> None:
@@ -178,8 +192,36 @@ class Run:
             self.tell(TileEnded(result))
 
     def _do(self, tile: Tile, names: set[str]) -> None:
-        """One tile, unless it is known; a bad one ends as failed."""
-        stopwatch, folder = Stopwatch(self.moved), folder_name(tile.id)
+        """One tile, unless it is known; a bad one ends as failed. Earlier ones that are complete by then end, too."""
+        begun: list[BegunTile | None] = []
+        self.patiently(lambda: begun.append(self._begin(tile, names)))
+        if (one := begun[-1]) is None:
+            return
+        try:
+            if (attempts := self._attempts.pop(one.folder)) > MOST_ATTEMPTS:
+                raise TileError(
+                    f"{tile.id}: begun {MOST_ATTEMPTS} times, and the run ended before the tile each time; set aside: "
+                    "look at it, then give --overwrite"
+                )
+            with one.stopwatch.stage("read"):
+                manifest = self.serving.chain.manifest
+                seen = inspection(tile, self.plan.force, ranges_of(manifest.training))
+            journal = self.output.journal
+            self.patiently(lambda: self._tell_drift(self._drift.observe(tile.id, seen.samples, manifest, journal)))
+            scoring = self._scoring_of(self.serving.chain)
+            self._in_hand[id(seen.tile)] = one
+            for complete in scoring.take(seen.tile, one.stopwatch):
+                self._end_complete(complete)
+            if attempts > 1:  # it may be what ended the process: the next tile is not to be drawn into it
+                self._end_all()
+        except OutputError:
+            raise
+        except LsdError as error:
+            self._ending.note(one, failed_result(tile.id, error, one.stopwatch.seconds))
+
+    def _begin(self, tile: Tile, names: set[str]) -> BegunTile | None:
+        """Note in the journal that a tile is begun; None if it is known, or refused."""
+        folder = folder_name(tile.id)
         self.output.check()
         try:
             files = frozenset(files_of(tile))
@@ -188,44 +230,58 @@ class Run:
             key = _key(tile, self.plan.key)
         except TileError as error:
             self._refuse(tile.id, error)
-            return
-        if self._answered.get(folder) == key:
-            return
+            return None
+        if self._ending.ended.get(folder) == key:
+            return None
         journal = self.output.journal
         entry = journal.entry(folder)
         if entry is not None and entry.result is not None and self._is_known(entry, key):
-            self._answered[folder] = key
+            self._ending.ended[folder] = key
             self.tell(TileKnown(entry.result))
-            return
+            return None
         if entry is None and not self.plan.overwrite and os.path.lexists(self.output.folder / folder):
             raise OutputError(
                 f"{self.output.folder / folder} is there already, and the journal does not know it; give --overwrite "
                 "to replace it or another folder with -o"
             )
         counts = (folder, key) not in self._begun
-        attempts = journal.begin(folder, tile.id, key, self.serving.context.bundle_sha256, counts)
+        self._attempts[folder] = journal.begin(folder, tile.id, key, self.serving.context.bundle_sha256, counts)
         self._begun.add((folder, key))
         self.tell(TileBegun(tile.id))
-        try:
-            if attempts > MOST_ATTEMPTS:
-                raise TileError(
-                    f"{tile.id}: begun {MOST_ATTEMPTS} times, and the run ended before the tile each time; set aside: "
-                    "look at it, then give --overwrite"
-                )
-            with stopwatch.stage("read"):
-                ranges = ranges_of(self.serving.chain.manifest.training)
-                seen = inspection(tile, self.plan.force, ranges)
-            drifted = self._drift.observe(tile.id, seen.samples, self.serving.chain.manifest, journal)
-            if drifted is not None:
-                self.tell(drifted)
-            result = self._score_and_write(seen.tile, stopwatch)
-        except OutputError:
-            raise
-        except LsdError as error:
-            result = failed_result(tile.id, error, stopwatch.seconds)
-        journal.end(folder, result)
-        self._answered[folder] = key
-        self.tell(TileEnded(result))
+        return BegunTile(folder, key, self.serving.context, Stopwatch(self.moved))
+
+    def _tell_drift(self, drifted: Drifted | None) -> None:
+        if drifted is not None:
+            self.tell(drifted)
+
+    def _scoring_of(self, chain: Chain) -> Scoring:
+        """The one in use, unless another bundle answers: then what waits of the one before is answered first."""
+        if self._scoring is None or self._scoring.chain is not chain:
+            if self._scoring is not None:
+                self._end_complete(self._scoring.rest())
+            self._scoring = Scoring(chain, self.plan.scoring)
+        return self._scoring
+
+    def _end_complete(self, complete: list[TileInHand]) -> None:
+        """Write the products of tiles that are complete, behind; end those whose products are in place."""
+        for one in complete:
+            begun = self._in_hand.pop(id(one.tile))
+            if one.error is None:
+                self._ending.write(begun, one)
+            else:
+                self._ending.note(begun, failed_result(one.tile.id, one.error, one.stopwatch.seconds))
+        self._ending.take()
+        waiting = Queued({"undecided": self._scoring.undecided if self._scoring else 0, "write": len(self._ending)})
+        if waiting != self._told:
+            self._told = waiting
+            self.tell(waiting)
+
+    def _end_all(self) -> None:
+        """Answer and write everything that is in hand."""
+        if self._scoring is not None:
+            self._end_complete(self._scoring.rest())
+        self._ending.take(everything=True)
+        self._end_complete([])
 
     def _claim(self, tile: Tile, folder: str, files: frozenset[Path], names: set[str]) -> None:
         """Raise TileError if another tile of this run has the folder; the same one with more or newer files has not."""
@@ -240,22 +296,6 @@ class Run:
             return False
         is_older = entry.bundle_sha256 != self.serving.context.bundle_sha256
         return not self.plan.overwrite and not (self.plan.rescore and is_older)
-
-    def _score_and_write(self, tile: Tile, stopwatch: Stopwatch) -> TileResult:
-        """Products of one tile, in place when this returns; what stood there of an earlier input is replaced."""
-        chain, context = self.serving.chain, self.serving.context
-        with tile_folder(self.output.folder, tile.id, True, PRODUCTS["scores"]) as folder:
-            scores, quicklook = score_tile(tile, chain, self.plan.scoring, stopwatch)
-            with stopwatch.stage("write"):
-                written = write_products(folder, tile, scores, quicklook, context, self.plan.extras)
-        products = {kind: f"{folder_name(tile.id)}/{name}" for kind, name in written.items()}
-        return done_result(tile, scores, context, products, stopwatch.seconds)
-
-
-def _bounded(cache_mb: int, threads: int | None) -> rasterio.Env:
-    """GDAL with a block cache and threads of its own; the environment variables GDAL_CACHEMAX, GDAL_NUM_THREADS win."""
-    limits = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_NUM_THREADS": threads}
-    return rasterio.Env(**{key: value for key, value in limits.items() if value and key not in os.environ})
 
 
 def _refuse_to_replace_input(files: frozenset[Path], folder: Path) -> None:

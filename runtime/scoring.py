@@ -1,22 +1,29 @@
-"""Score one tile: windows are read, cut into patches and answered by the chain; memory does not grow with the tile.
+"""Score tiles: windows are read, cut into patches and answered by the chain; memory does not grow with a tile.
 
-Patches that an encoder must be asked about are gathered over windows until they fill its batch.
+Patches that an encoder must be asked about are gathered over windows and tiles until they fill its batch. A tile is
+complete when the last of its patches is answered, which may be while the next one is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+import numpy as np
 
 from lsd.runtime.ahead import ahead
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.chain import Chain
-from lsd.runtime.patches import PatchBatch, PatchGrid
-from lsd.runtime.pending import Answered, Pending, joined
+from lsd.runtime.errors import LsdError
+from lsd.runtime.gathering import Gathering
+from lsd.runtime.patches import PatchGrid
+from lsd.runtime.pending import Answered, Pending
 from lsd.runtime.reader import patch_batches, read_windows
-from lsd.runtime.scores import TileScores
+from lsd.runtime.scores import Scores, TileScores
 from lsd.runtime.sinks.quicklook import Quicklook
 from lsd.runtime.stopwatch import Stopwatch
 from lsd.runtime.tiles import Tile
@@ -26,96 +33,145 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """stride_px: step between patches, 1..64. The rest bounds memory and never changes a result: patches scored
-    together (batch_size), patch rows and columns read together (window_rows, window_columns), patches that wait for the
-    encoders at most (waiting; a full batch of them is always allowed, and each of 12 bands takes 200 kB)."""
+    """stride_px: step between patches, 1..64. The rest bounds memory and time and never changes a result: patches
+    scored together (batch_size), patch rows and columns read together (window_rows, window_columns), patches that wait
+    for the encoders at most (waiting; a full batch of them is always allowed, and each of 12 bands takes 200 kB), and
+    how long one waits for others (waiting_s)."""
 
     stride_px: int = PATCH_SIZE_PX
     batch_size: int = 128
     window_rows: int = 1
     window_columns: int = 64
     waiting: int = 256
+    waiting_s: float = 5.0
 
 
-class Gathering:
-    """The patches of one tile that wait for encoders, by configuration. Not for several threads.
+@dataclass
+class TileInHand:
+    """A tile on its way. scores, quicklook: whole once it is complete. undecided: patches that wait. error: why there
+    will be no scores. stopwatch: seconds by stage, of the patches of this tile."""
 
-    Full batches are asked as soon as they are there, the rest where `most` is exceeded or at the end. Encoders run at
-    one fixed batch shape, so that it does not matter to a patch with which others it is asked.
-    """
+    tile: Tile
+    scores: TileScores
+    quicklook: Quicklook
+    stopwatch: Stopwatch
+    undecided: int = 0
+    is_read: bool = False
+    error: LsdError | None = field(default=None)
 
-    def __init__(self, chain: Chain, most: int, stopwatch: Stopwatch) -> None:
-        """most: patches that may wait between two calls, in all; a batch of the encoders may in any case."""
-        self._chain = chain
-        self._full = chain.encoder_options.batch_size
-        self._most = max(most, self._full)
-        self._stopwatch = stopwatch
-        self._waiting: dict[int, Pending] = {}
+    @property
+    def is_complete(self) -> bool:
+        """Nothing more comes."""
+        return self.error is not None or (self.is_read and self.undecided == 0)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
 
-    def add(self, batch: PatchBatch) -> Iterator[Answered]:
-        """Score patches; what is done comes back, of these or of earlier ones."""
-        with self._stopwatch.stage("score"):
-            answered = self._chain.begin(batch)
-        yield self._kept(answered)
-        while (number := self._due()) is not None:
-            one = self._waiting.pop(number)
-            whole = len(one) // self._full * self._full or len(one)
-            if whole < len(one):
-                self._waiting[number] = one.some(slice(whole, None))
-                one = one.some(slice(whole))
-            yield self._asked(one)
+class Scoring:
+    """Tiles on their way through a chain. Not for several threads."""
 
-    def rest(self) -> Iterator[Answered]:
-        """Ask about everything that waits still."""
-        while self._waiting:
-            yield self._asked(self._waiting.pop(min(self._waiting)))
+    def __init__(self, chain: Chain, options: ScoringOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds, for how long a patch waits."""
+        self.chain = chain
+        self._options = options
+        self._gathering = Gathering(chain, options.waiting, options.waiting_s, clock)
+        self._in_hand: dict[int, TileInHand] = {}
+        self._taken = 0
 
-    def _due(self) -> int | None:
-        """The configuration that most patches wait for, if they fill a batch or too many wait in all."""
-        if not self._waiting:
-            return None
-        number = max(self._waiting, key=lambda one: len(self._waiting[one]))
-        return number if len(self._waiting[number]) >= self._full or len(self) > self._most else None
+    @property
+    def undecided(self) -> int:
+        """Patches that wait for the encoders."""
+        return len(self._gathering)
 
-    def _asked(self, pending: Pending) -> Answered:
-        with self._stopwatch.stage("encode"):
-            answered = self._chain.resume(pending)
-        return self._kept(answered)
+    def take(self, tile: Tile, stopwatch: Stopwatch) -> Generator[list[TileInHand], None, None]:
+        """Score a tile; yields after every batch the tiles that are complete by then, this one or earlier ones.
 
-    def _kept(self, answered: Answered) -> Answered:
-        for pending in answered.pending:
-            before = self._waiting.get(pending.number)
-            self._waiting[pending.number] = pending if before is None else joined([before, pending])
-        return answered
+        At the end patches of it may wait for others still. Windows are read ahead in a thread of their own: memory
+        holds three. Seconds go to the stages `read` (of that thread), `wait` (for it), `score` (features and forests)
+        and `encode` (encoders, shared among tiles by patches).
+
+        Raises:
+            TileError: the tile is smaller than a patch, or a file cannot be read; nothing of it waits any more.
+        """
+        grid = PatchGrid(tile.grid.width_px, tile.grid.height_px, self._options.stride_px)
+        number, self._taken = self._taken, self._taken + 1
+        one = self._in_hand[number] = TileInHand(tile, TileScores(grid), Quicklook(tile), stopwatch)
+        reading = Stopwatch()
+        options = self._options
+        read = _timed(read_windows(tile, grid, options.window_rows, options.window_columns), reading, "read")
+        try:
+            with closing(ahead(read)) as windows:
+                for window in _timed(windows, stopwatch, "wait"):
+                    one.quicklook.add(window)
+                    for batch in _timed(patch_batches(window, grid, options.batch_size), stopwatch, "score"):
+                        with stopwatch.stage("score"):
+                            answered = self._gathering.begin(batch, number)
+                        one.undecided += sum(map(len, answered.pending))
+                        self._put(answered)
+                        self._ask(self._gathering.due())
+                        yield self._complete()
+                        if one.error is not None:
+                            return
+        except BaseException:
+            self._gathering.drop(number)
+            self._in_hand.pop(number, None)
+            raise
+        finally:
+            stopwatch.add(reading)
+        one.is_read = True
+        yield self._complete()
+
+    def rest(self) -> list[TileInHand]:
+        """Ask about everything that waits: the tiles that this completes."""
+        self._ask(self._gathering.rest())
+        return self._complete()
+
+    def _ask(self, due: Iterator[Pending]) -> None:
+        """Ask the encoders; where they fail, the tiles that were asked about fail."""
+        for pending in due:
+            counts = Counter(pending.tiles.tolist())
+            began_s = time.perf_counter()
+            try:
+                answered = self._gathering.ask(pending)
+            except LsdError as error:
+                for number in counts:
+                    self._gathering.drop(number)
+                    self._in_hand[number].error = error
+                continue
+            took_s = time.perf_counter() - began_s
+            for number, patches in counts.items():
+                self._in_hand[number].stopwatch.count("encode", took_s * patches / len(pending))
+            self._put(answered)
+            for number, done in Counter(answered.tiles.tolist()).items():
+                self._in_hand[number].undecided -= done
+
+    def _put(self, answered: Answered) -> None:
+        """Each answer into the scores of its tile."""
+        numbers = np.unique(answered.tiles)
+        for number in numbers.tolist():
+            of_it = answered.tiles == number
+            scores = answered.scores
+            if len(numbers) > 1:
+                scores = Scores(**{name: values[of_it] for name, values in vars(scores).items()})
+            self._in_hand[number].scores.put(answered.rows[of_it], answered.columns[of_it], scores)
+
+    def _complete(self) -> list[TileInHand]:
+        """Let go of the tiles that are complete, in the order in which they came."""
+        numbers = [number for number, one in self._in_hand.items() if one.is_complete]
+        return [self._in_hand.pop(number) for number in numbers]
 
 
 def score_tile(tile: Tile, chain: Chain, options: ScoringOptions, stopwatch: Stopwatch) -> tuple[TileScores, Quicklook]:
-    """Answers for every patch of the tile, and its picture as it was read.
-
-    Windows are read ahead in a thread of their own: memory holds three. Seconds go to the stages `read` (of that
-    thread), `wait` (for it), `score` (features and forests) and `encode` (encoders).
+    """Answers for every patch of one tile, and its picture as it was read; see `Scoring.take`.
 
     Raises:
-        TileError: the tile is smaller than a patch, or a file cannot be read.
+        TileError: the tile is smaller than a patch, or a file cannot be read. BackendError: an encoder failed.
     """
-    grid = PatchGrid(tile.grid.width_px, tile.grid.height_px, options.stride_px)
-    scores, quicklook = TileScores(grid), Quicklook(tile)
-    gathering = Gathering(chain, options.waiting, stopwatch)
-    reading = Stopwatch()
-    read = _timed(read_windows(tile, grid, options.window_rows, options.window_columns), reading, "read")
-    with closing(ahead(read)) as windows:
-        for window in _timed(windows, stopwatch, "wait"):
-            quicklook.add(window)
-            for batch in _timed(patch_batches(window, grid, options.batch_size), stopwatch, "score"):
-                for answered in gathering.add(batch):
-                    scores.put(answered.rows, answered.columns, answered.scores)
-    for answered in gathering.rest():
-        scores.put(answered.rows, answered.columns, answered.scores)
-    stopwatch.add(reading)
-    return scores, quicklook
+    scoring = Scoring(chain, options)
+    for complete in (*scoring.take(tile, stopwatch), scoring.rest()):
+        for one in complete:
+            if one.error is not None:
+                raise one.error
+            return one.scores, one.quicklook
+    raise AssertionError("a tile was read and never completed")
 
 
 def _timed(items: Iterator[Item], stopwatch: Stopwatch, stage: str) -> Generator[Item, None, None]:

@@ -25,9 +25,13 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.count(name, time.perf_counter() - start)
+
+    def count(self, name: str, seconds: float) -> None:
+        """Count seconds for `name` that were measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def add(self, other: Stopwatch) -> None:
         """Add what another stopwatch counted."""
         for name, seconds in other.seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self.count(name, seconds)

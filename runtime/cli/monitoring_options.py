@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from lsd.runtime.errors import UsageError
-from lsd.runtime.stream.events import Listener, tell_all
+
+if TYPE_CHECKING:
+    from lsd.runtime.stream.events import Listener
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,13 +55,14 @@ def place_of(listen: str) -> tuple[str, int]:
 class Monitoring:
     """What listens to a run because of the options, and what asks it.
 
-    listener: hand every event to it. state: call its `ready`, `moved` and `ended`. metrics: its `bundle`,
-    `queue_depth` and `drift`. url: of the server, None without --listen.
+    listener: hand every event to it. state: call its `ready`, `moved` and `ended`. metrics: its `bundle` and
+    `drift`. url: of the server, None without --listen.
     """
 
     def __init__(self, watching: bool) -> None:
         from lsd.runtime.monitoring.metrics import Metrics
         from lsd.runtime.monitoring.state import RunState
+        from lsd.runtime.stream.events import tell_all
 
         self.state, self.metrics = RunState(watching), Metrics()
         self.url: str | None = None
@@ -78,8 +81,8 @@ def monitoring_of(flags: Mapping[str, Any], run_folder: Path, watching: bool = F
         UsageError: the port is taken, the address cannot be had, or the log cannot be opened.
     """
     from lsd.runtime.monitoring.run_log import JsonLog
-    from lsd.runtime.monitoring.server import MonitoringServer
     from lsd.runtime.monitoring.state_file import StateFile
+    from lsd.runtime.stream.events import tell_all
 
     made = Monitoring(watching)
     with ExitStack() as stack:
@@ -88,6 +91,8 @@ def monitoring_of(flags: Mapping[str, Any], run_folder: Path, watching: bool = F
             log = stack.enter_context(JsonLog(place))
             made.listener = tell_all((made.state, made.metrics, log))
         if flags["listen"] is not None:
+            from lsd.runtime.monitoring.server import MonitoringServer
+
             server = stack.enter_context(MonitoringServer(*place_of(flags["listen"]), made.metrics, made.state))
             made.url = server.url
         stack.enter_context(StateFile(run_folder, made.state))

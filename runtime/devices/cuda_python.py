@@ -1,4 +1,4 @@
-"""The device through cuda-python (`cuda.bindings.runtime`). It was not run on a GPU yet.
+"""The device through cuda-python (`cuda.bindings.runtime`).
 
 Each of its functions returns an error code first, which nothing but the caller looks at: here every one is checked.
 """

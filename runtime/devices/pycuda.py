@@ -1,4 +1,4 @@
-"""The device through PyCUDA. It was not run on a GPU yet.
+"""The device through PyCUDA.
 
 The primary context is retained, not a new one made: TensorRT and everything else that speaks the CUDA runtime lives in
 that one, and memory of another context would be out of its reach.
@@ -86,66 +86,69 @@ class PyCuda:
     def stream(self) -> Stream:
         """A stream of its own."""
         with _errors(self._driver, "make a stream"):
-            handle = self._driver.Stream()
-        return Stream(int(handle.handle), handle)
+            stream = self._driver.Stream()
+        return Stream(int(stream.handle), [stream])
 
     def event(self) -> Event:
         """An event that takes the time."""
         with _errors(self._driver, "make an event"):
-            return Event(self._driver.Event())
+            return Event([self._driver.Event()])
 
     def copy_in(self, memory: DeviceMemory, source: PinnedArray, stream: Stream) -> None:
         """Queue a copy to the device."""
         with _errors(self._driver, "copy to the device"):
-            self._driver.memcpy_htod_async(memory.address, source.array, stream.handle)
+            self._driver.memcpy_htod_async(memory.address, source.array, stream.handle[0])
 
     def copy_out(self, target: PinnedArray, memory: DeviceMemory, stream: Stream) -> None:
         """Queue a copy from the device."""
         with _errors(self._driver, "copy from the device"):
-            self._driver.memcpy_dtoh_async(target.array, memory.address, stream.handle)
+            self._driver.memcpy_dtoh_async(target.array, memory.address, stream.handle[0])
 
     def record(self, event: Event, stream: Stream) -> None:
         """Queue the event."""
         with _errors(self._driver, "record an event"):
-            event.handle.record(stream.handle)
+            event.handle[0].record(stream.handle[0])
 
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """Milliseconds between two recorded events."""
         with _errors(self._driver, "read an event"):
-            end.handle.synchronize()
-            return float(end.handle.time_since(start.handle))
+            end.handle[0].synchronize()
+            return float(end.handle[0].time_since(start.handle[0]))
 
     def wait(self, stream: Stream) -> None:
         """Block until the stream is done; what failed in it comes to light here."""
         with _errors(self._driver, "run the queued work"):
-            stream.handle.synchronize()
+            stream.handle[0].synchronize()
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """Record what `work` queues; a failure ends the capture, so that the stream can be used again."""
-        if not hasattr(stream.handle, "begin_capture"):
+        if not hasattr(stream.handle[0], "begin_capture"):
             raise BackendError(f"pycuda {self.version} knows no CUDA graphs; use cuda-python, or do without graphs")
         with _errors(self._driver, "begin a capture"):
-            stream.handle.begin_capture()
+            stream.handle[0].begin_capture()
         try:
             work()
         except BaseException:
             with suppress(self._driver.Error):  # the work's own error says more
-                stream.handle.end_capture()
+                stream.handle[0].end_capture()
             raise
         with _errors(self._driver, "capture a graph"):
-            return Graph(stream.handle.end_capture().instantiate())
+            return Graph([stream.handle[0].end_capture().instantiate()])
 
     def launch(self, graph: Graph, stream: Stream) -> None:
         """Queue captured work."""
         with _errors(self._driver, "launch a graph"):
-            graph.handle.launch(stream.handle)
+            graph.handle[0].launch(stream.handle[0])
 
     def free(self, *things: DeviceMemory | PinnedArray | Stream | Event | Graph) -> None:
-        """Release memory in the given order; streams, events and graphs go with their last reference."""
+        """Release in the given order. PyCUDA ends streams, events and graphs with their last reference, which has to go
+        while the context is current: the handles of these are lists of one, emptied here."""
         with _errors(self._driver, "free memory"):
             for thing in things:
                 if isinstance(thing, DeviceMemory | PinnedArray):
                     thing.handle.free()
+                else:
+                    thing.handle.clear()
 
     def close(self) -> None:
         """Let go of the primary context."""

@@ -17,6 +17,7 @@ from lsd.runtime.stream.events import (
     Drifted,
     Event,
     Paused,
+    Queued,
     Resumed,
     TileEnded,
     TileKnown,
@@ -67,7 +68,7 @@ class Metrics:
         self._stage_s = Histogram("lsd_tile_stage_seconds", "Time a tile spent in a stage.", ("stage",), STAGE_BOUNDS_S)
         made.append(self._stage_s)
         self._waiting = gauge("lsd_tiles_waiting", "Entries of the input that are still being written.")
-        self._queues = gauge("lsd_queue_depth", "Items in a queue between two stages.", "queue")
+        self._queues = gauge("lsd_queue_depth", "Patches for encoders, tiles to write.", "queue")
         self._drift = gauge("lsd_drift", "Shift of a band of the stream, in spreads of training.", "band")
         self._paused = gauge("lsd_paused", "1 while the output cannot be written, else 0.")
         self._pauses = counter("lsd_pauses_total", "How often the output could not be written.")
@@ -116,6 +117,9 @@ class Metrics:
                 case Drifted(shifts):
                     for band, shift in shifts.items():
                         self._drift.put(shift, band)
+                case Queued(depths):
+                    for queue, depth in depths.items():
+                        self._queues.put(depth, queue)
                 case _:
                     pass
 
@@ -145,11 +149,6 @@ class Metrics:
             self._engines.clear()
             for member, engine in (engines or {}).items():
                 self._engines.put(1, member, engine)
-
-    def queue_depth(self, queue: str, depth: int) -> None:
-        """Say how many items a queue holds."""
-        with self._lock:
-            self._queues.put(depth, queue)
 
     def drift(self, band: str, shift: float) -> None:
         """Say how far a band of the stream has moved, in spreads of training; also told by the event `Drifted`."""

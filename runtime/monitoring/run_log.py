@@ -17,7 +17,7 @@ from lsd.runtime.errors import UsageError
 from lsd.runtime.monitoring.clock import utc
 from lsd.runtime.monitoring.state import finite
 from lsd.runtime.sinks.summary import TileResult
-from lsd.runtime.stream.events import Drifted, Event, TileEnded, TileKnown, TilesWaiting
+from lsd.runtime.stream.events import Drifted, Event, Queued, TileEnded, TileKnown, TilesWaiting
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ class JsonLog:
         self._stream: TextIO | None = _appending(place) if isinstance(place, Path) else place
 
     def __call__(self, event: Event) -> None:
-        """Write the line of an event."""
+        """Write the line of an event; how full queues are is no news, metrics tell it."""
+        if isinstance(event, Queued):
+            return
         self.write(_name_of(event), **_fields(event))
 
     def write(self, event: str, **fields: Any) -> None:

@@ -21,6 +21,7 @@ from lsd.runtime.stream.events import (
     Drifted,
     Event,
     Paused,
+    Queued,
     Resumed,
     Stopping,
     TileBegun,
@@ -82,6 +83,8 @@ class RunState:
 
     def __call__(self, event: Event) -> None:
         """Take in an event."""
+        if isinstance(event, Queued):
+            return
         with self._lock:
             match event:
                 case TileBegun(tile_id):

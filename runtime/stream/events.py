@@ -78,8 +78,18 @@ class Drifted:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """How much waits between two stages now; told when it changes.
+
+    depths: `undecided`, patches for the encoders; `write`, tiles whose products are being written.
+    """
+
+    depths: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Stopping:
-    """The run was asked to stop; the tile in hand is finished first."""
+    """The run was asked to stop; the tiles in hand are finished first."""
 
     reason: str
 
@@ -94,6 +104,7 @@ Event = (
     | BundleChanged
     | BundleRefused
     | Drifted
+    | Queued
     | Stopping
 )
 Listener = Callable[[Event], None]

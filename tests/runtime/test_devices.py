@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -119,6 +120,16 @@ def test_errors_of_pycuda_are_one_line(monkeypatch):
     device = choose.open_device("pycuda")
     with device.current(), pytest.raises(BackendError, match=r"cannot allocate 1,024 bytes \(mem_alloc failed: out of"):
         device.allocate(1024)
+
+
+def test_pycuda_ends_what_is_freed_while_the_context_is_current(monkeypatch):
+    with_pycuda(monkeypatch, PyCudaDriver())
+    device = choose.open_device("pycuda")
+    with device.current():
+        stream, event = device.stream(), device.event()
+        kept = [weakref.ref(stream.handle[0]), weakref.ref(event.handle[0])]
+        device.free(event, stream)
+        assert [one() for one in kept] == [None, None]
 
 
 def test_pycuda_without_graphs_says_so(monkeypatch):

@@ -11,25 +11,23 @@ from cascades import MEASURED, cascade_bundle, with_configurations
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from patch_batches import batch, clear
 from tiles import L2A_NEW, optical, radar, write_band_folder
 
 from bundles import random_bundle, scores_equal, write
-from lsd.export.adversarial import simulated_patches
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.bundle import GOLDEN_NAME, open_bundle
 from lsd.runtime.calibration import Calibration
 from lsd.runtime.chain import Chain
 from lsd.runtime.cli.exit_options import exit_option, exits_of
-from lsd.runtime.encoders import Encoder, EncoderOptions
+from lsd.runtime.encoders import Encoder
 from lsd.runtime.errors import BundleError, ConfigurationError, GateError, UsageError
 from lsd.runtime.exits import Exit, describe_exits, held
 from lsd.runtime.manifest import manifest_from_bytes
 from lsd.runtime.npz import npz_bytes
 from lsd.runtime.parity import check_golden, require
-from lsd.runtime.patches import PatchBatch
-from lsd.runtime.pending import Pending, joined
-from lsd.runtime.scores import LEFT_AT_FOREST, LOOKS_LIKE_CLOUD, NO_SLIDE, NO_STAGE, SLIDE, WHOLE_ENSEMBLE, Scores
-from lsd.runtime.scoring import Gathering, ScoringOptions, score_tile
+from lsd.runtime.scores import LEFT_AT_FOREST, LOOKS_LIKE_CLOUD, NO_SLIDE, NO_STAGE, SLIDE, WHOLE_ENSEMBLE
+from lsd.runtime.scoring import ScoringOptions, score_tile
 from lsd.runtime.sources import tiles_of
 from lsd.runtime.stopwatch import Stopwatch
 
@@ -42,18 +40,6 @@ CHAIN = Chain(BUNDLE)
 OFF = Chain(BUNDLE, exits="off")
 OPTICAL = of_modality("optical")
 NAMES = ("probability", "decision", "configuration", "valid_fraction", "status", "stage")
-
-
-def batch(pixels, bands=BAND_NAMES):
-    n = np.arange(len(pixels))
-    return PatchBatch(pixels, tuple(bands), n * 0, n)
-
-
-def clear(n, seed):
-    """Simulated patches in which nothing looks like haze."""
-    pixels = simulated_patches(n, seed)
-    pixels[:, BAND_NAMES.index("blue")] = np.minimum(pixels[:, BAND_NAMES.index("blue")], 1500)
-    return pixels
 
 
 def first_of(chain, configuration, pixels, bands=BAND_NAMES):
@@ -118,75 +104,6 @@ def test_no_patch_leaves_as_free_of_slides_under_haze():
     assert low.any() and high.any()
     assert set(found.status[low]) == {LOOKS_LIKE_CLOUD} and set(found.stage[low]) == {NO_STAGE}
     assert set(found.decision[high]) == {SLIDE} and set(found.stage[high]) == {LEFT_AT_FOREST}
-
-
-def rebatched(encoder, batch_size):
-    """The same sessions; batches of the gathering and of the encoder then differ, and neither may matter."""
-    return Encoder(encoder._sessions, encoder.bands, batch_size, encoder.served)
-
-
-@settings(max_examples=15)
-@given(st.integers(1, 23), st.integers(0, 1000), st.integers(1, 9), st.integers(1, 40))
-def test_answers_do_not_depend_on_how_patches_are_gathered(cut, seed, encoder_batch, most):
-    """All at once, or in parts gathered over several calls, or in another order: the same bytes for each patch."""
-    options = EncoderOptions(batch_size=encoder_batch)
-    chain = Chain(BUNDLE, encoders=options, opened={key: rebatched(one, 8) for key, one in CHAIN.encoders.items()})
-    pixels = simulated_patches(24, seed)
-    pixels[seed % 24, 6] = np.nan
-    pixels[(seed + 5) % 24, 0] = np.nan
-    pixels[(seed + 7) % 24, :3] = 9000  # haze
-    together = chain.score(batch(pixels))
-    order = np.random.default_rng(seed).permutation(24)
-    found = {name: np.zeros_like(getattr(together, name)) for name in NAMES}
-    gathering, times = Gathering(chain, most, Stopwatch()), np.zeros(24, int)
-
-    def put(answered):
-        times[answered.columns] += 1
-        for name in NAMES:
-            found[name][answered.columns] = getattr(answered.scores, name)
-
-    for part in (order[:cut], order[cut:]):
-        for answered in gathering.add(PatchBatch(pixels[part], BAND_NAMES, part * 0, part)):
-            put(answered)
-        assert len(gathering) <= max(most, encoder_batch)
-    for answered in gathering.rest():
-        put(answered)
-    assert times.tolist() == [1] * 24
-    assert scores_equal(together, Scores(**found))
-
-
-def test_encoders_are_asked_in_full_batches(monkeypatch):
-    sizes = []
-    original = Encoder.logits
-    monkeypatch.setattr(Encoder, "logits", lambda self, p, b: (sizes.append(len(p)), original(self, p, b))[1])
-    gathering = Gathering(OFF, 64, Stopwatch())
-    pixels = clear(21, 4)
-    for first in range(0, 21, 3):
-        list(gathering.add(batch(pixels[first : first + 3])))
-    assert sizes == [8, 8, 8, 8] and len(gathering) == 5  # two encoders, two batches
-    list(gathering.rest())
-    assert sizes[4:] == [5, 5] and len(gathering) == 0
-
-
-def test_patches_of_several_configurations_do_not_pile_up():
-    """Waiting patches are bounded over all configurations together."""
-    gathering = Gathering(Chain(BUNDLE, encoders=EncoderOptions(batch_size=6), exits="off"), 7, Stopwatch())
-    pixels = clear(40, 6)
-    pixels[::2, BAND_NAMES.index("asc_vh")] = np.nan
-    done = 0
-    for first in range(0, 40, 4):
-        done += sum(len(answered.rows) for answered in gathering.add(batch(pixels[first : first + 4])))
-        assert len(gathering) <= 7
-    assert done + sum(len(answered.rows) for answered in gathering.rest()) == 40
-
-
-def test_parts_of_what_waits_join_to_what_waited():
-    waiting = OFF.begin(batch(clear(9, 7))).pending[0]
-    again = joined([waiting.some(slice(4)), waiting.some(slice(4, None))])
-    assert isinstance(again, Pending) and again.number == waiting.number == 1
-    np.testing.assert_array_equal(again.batch.pixels, waiting.batch.pixels)
-    np.testing.assert_array_equal(again.batch.columns, waiting.batch.columns)
-    assert scores_equal(OFF.resume(again).scores, OFF.resume(waiting).scores)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from tiles import L2A_NEW, ORIGIN, UTM, optical, radar, write_band_folder
 
 from lsd.runtime.errors import UsageError
-from lsd.runtime.memory import GDAL_CACHE_MB, MemoryPlan, memory_plan
+from lsd.runtime.memory import GDAL_CACHE_MB, MemoryPlan, gdal_limits, memory_plan
 from lsd.runtime.scoring import ScoringOptions
 
 BLOCK_PX = 256
@@ -68,17 +68,15 @@ def test_peak_memory_does_not_grow_with_the_tile(peak_mb, monkeypatch):
 
 
 def test_the_cache_of_gdal_has_a_limit_of_its_own_unless_the_user_sets_one(monkeypatch):
-    from lsd.runtime import run
-
     for name in ("GDAL_CACHEMAX", "GDAL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    with run._bounded(GDAL_CACHE_MB, None):
+    with gdal_limits(GDAL_CACHE_MB, None):
         assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 256 * 2**20  # in bytes
         assert "GDAL_NUM_THREADS" not in rasterio.env.getenv()
-    with run._bounded(32, 1):
+    with gdal_limits(32, 1):
         assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 32 * 2**20 and rasterio.env.getenv()["GDAL_NUM_THREADS"] == 1
     monkeypatch.setenv("GDAL_CACHEMAX", "64")
-    with run._bounded(32, None):
+    with gdal_limits(32, None):
         assert "GDAL_CACHEMAX" not in rasterio.env.getenv()
 
 

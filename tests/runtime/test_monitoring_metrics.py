@@ -26,6 +26,7 @@ from lsd.runtime.stream.events import (
     BundleRefused,
     Drifted,
     Paused,
+    Queued,
     Resumed,
     Stopping,
     TileBegun,
@@ -95,11 +96,11 @@ def test_states_are_gauges():
     metrics(Stopping("SIGTERM"))
     assert value(metrics, "lsd_paused") == 0 and value(metrics, "lsd_tiles_waiting") == 0
     assert value(metrics, "lsd_pauses_total") == 1 and value(metrics, "lsd_paused_seconds_total") == 12.5
-    metrics.queue_depth("read", 3)
+    metrics(Queued({"write": 3}))
     metrics(Drifted({"B02": 4.0, "B03": math.nan}, ("B02 moved",)))
     assert value(metrics, "lsd_drift", band="B02") == 4
     metrics.drift("B02", -0.25)
-    assert value(metrics, "lsd_queue_depth", queue="read") == 3
+    assert value(metrics, "lsd_queue_depth", queue="write") == 3
     assert value(metrics, "lsd_drift", band="B02") == -0.25
     assert math.isnan(value(metrics, "lsd_drift", band="B03") or 0.0)
 
@@ -170,7 +171,7 @@ def full() -> Metrics:
     metrics = Metrics()
     metrics.bundle("b", "ab", {"m": "table"})
     metrics(TileEnded(done_tile("a", exited=1)))
-    metrics.queue_depth("read", 1)
+    metrics(Queued({"write": 1}))
     metrics.drift("B02", 0.1)
     return metrics
 

@@ -70,6 +70,7 @@ def machine_of(device: str, precision: str, threads: int | None, micro_batches: 
         torch.backends.cudnn.benchmark = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # docs.pytorch.org: notes, Reproducibility
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.enable_cudnn_sdp(False)  # its attention is not deterministic backwards; seen on an H100
         best = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     elif name == "cpu":
         found, best = torch.device("cpu"), "fp32"
