@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from lsd.benchmarks.bench.command import main as lsd_bench
 from lsd.export.cli.main import main as lsd_export
 from lsd.runtime.cli.run import main as lsd_run
 from lsd.train.cli.main import main as lsd_train
 
-COMMANDS = {"lsd-train": lsd_train, "lsd-export": lsd_export, "lsd-run": lsd_run}
+COMMANDS = {"lsd-train": lsd_train, "lsd-export": lsd_export, "lsd-run": lsd_run, "lsd-bench": lsd_bench}
 
 
 def every_command() -> list[tuple[str, click.Command]]:

@@ -41,7 +41,10 @@ def test_every_runtime_module_imports_with_numpy_rasterio_and_click_alone():
     in_lean_python("import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names))
 
 
-@pytest.mark.parametrize("command", ["lsd.train.cli.main", "lsd.export.cli.main", "lsd.runtime.cli.run"])
+@pytest.mark.parametrize(
+    "command",
+    ["lsd.train.cli.main", "lsd.export.cli.main", "lsd.runtime.cli.run", "lsd.benchmarks.bench.command"],
+)
 def test_help_needs_no_heavy_package(command):
     code = f"import sys; sys.argv = ['x', '--help']; from {command} import main; main()"
     assert "Usage:" in in_lean_python(code)

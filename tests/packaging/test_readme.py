@@ -16,13 +16,14 @@ from patch_sets import learnable_pixels, write_tiny_recipe
 from tables import write_table
 from tiles import ORIGIN, optical, write_band_folder, write_tiff
 
+from lsd.benchmarks.bench.command import main as lsd_bench
 from lsd.export import encoder_gate
 from lsd.export.cli.main import main as lsd_export
 from lsd.runtime.cli.run import main as lsd_run
 from lsd.train.cli.main import main as lsd_train
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = {"lsd-train": lsd_train, "lsd-export": lsd_export, "lsd-run": lsd_run}
+COMMANDS = {"lsd-train": lsd_train, "lsd-export": lsd_export, "lsd-run": lsd_run, "lsd-bench": lsd_bench}
 SCENE = "S2A_MSIL2A_20220706T085611_N0400_R007_T33NZA_20220706T153419"
 QUICK = {  # seconds instead of minutes
     "default": "quick",
