@@ -14,12 +14,16 @@ PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/s
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-$(VENV)/ready: setup.cfg constraints-dev.txt
+$(VENV)/ready: setup.cfg setup.py constraints-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install $(PIP_FLAGS) -e ".[train,export,c,openvino,tensorrt-rtx,dev]"
 	touch $@
 
-setup: $(VENV)/ready ## full environment in .venv
+$(VENV)/native: $(VENV)/ready setup.py $(wildcard runtime/native/*.c runtime/native/*.h)
+	$(VENV)/bin/python setup.py build_native
+	touch $@
+
+setup: $(VENV)/native ## full environment in .venv
 
 lint: setup ## ruff, and mypy in strict mode
 	$(VENV)/bin/ruff check .
@@ -29,7 +33,7 @@ lint: setup ## ruff, and mypy in strict mode
 test: lint test-310 ## everything: lint, types, all tests (runtime also on Python 3.10 where there is one)
 	$(VENV)/bin/python -m pytest -q
 
-$(VENV_310)/ready: setup.cfg constraints-dev.txt
+$(VENV_310)/ready: setup.cfg setup.py constraints-dev.txt
 	$(PYTHON_310) -m venv $(VENV_310)
 	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e ".[watch,mqtt]" pytest hypothesis pyogrio rio-cogeo prometheus-client
 	touch $@
@@ -42,7 +46,7 @@ test-310: $(VENV_310)/ready ## the runtime's tests on Python 3.10, but for the s
 	$(VENV_310)/bin/python -m pytest -q -m "not slow" tests/runtime
 endif
 
-$(DEMO_VENV)/ready: setup.cfg constraints-dev.txt
+$(DEMO_VENV)/ready: setup.cfg setup.py constraints-dev.txt
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) .
 	touch $@
@@ -125,4 +129,5 @@ system-deps: ## tools that some tests need, by apt (root)
 	apt-get install -y -qq --no-install-recommends gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium mosquitto strace
 
 clean: ## remove environments and everything generated
+	rm -f runtime/native/*.so runtime/native/library.json
 	rm -rf $(VENV) $(VENV_310) $(DEMO_VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ import rasterio
 
 from lsd.runtime import __version__
 from lsd.runtime.bundle import Bundle
+from lsd.runtime.native.library import description
 from lsd.runtime.versions import installed
 
 OPTIONAL = ("lightgbm", "xgboost-cpu", "xgboost", "treelite", "tl2cgen", "scikit-learn", "torch", "onnxruntime")
@@ -29,6 +30,7 @@ def facts(bundle: Bundle | None = None) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": _memory(),
         "GDAL_CACHEMAX": os.environ.get("GDAL_CACHEMAX", "default"),
+        "native library": description(),
     }
     present = installed(OPTIONAL)
     found |= {package: present.get(package, "not installed") for package in OPTIONAL}

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsd.runtime.native.library import native_library
+from lsd.runtime.native.validity import hazy_px
+
 HAZE_WARNING_SHARE = 0.1  # of the pixels of a scene: the same tenth that may be invalid in a patch
 
 
@@ -29,3 +32,15 @@ def hazy_share(red: NDArray[np.floating[Any]], blue: NDArray[np.floating[Any]]) 
     """Share 0..1 of the pixels valid in both bands that are hazy; 0 if none is valid."""
     valid = int((np.isfinite(red) & np.isfinite(blue)).sum())
     return float(is_hazy(red, blue).sum() / valid) if valid else 0.0
+
+
+def hazy_fraction(pixels: NDArray[np.float32], red: int, blue: int) -> NDArray[np.float64]:
+    """float64 (n,) in 0..1: share of all pixels of a patch that are hazy, by the native library where there is one.
+
+    Args:
+        pixels: float32 (n, band, y, x), canonical DN, NaN where invalid. red, blue: positions of these bands.
+    """
+    library = native_library()
+    if library is None:
+        return np.asarray(is_hazy(pixels[:, red], pixels[:, blue]).mean(axis=(1, 2)), np.float64)
+    return np.asarray(hazy_px(library, pixels, red, blue) / (pixels.shape[2] * pixels.shape[3]), np.float64)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.errors import TileError
+from lsd.runtime.native.library import native_library
+from lsd.runtime.native.validity import invalid_in_any_px, invalid_px
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,23 @@ class PatchBatch:
         positions = [self.bands.index(band) for band in bands]
         counts = self._invalid_px[:, positions]
         invalid = counts.max(axis=1, initial=0) / PATCH_SIZE_PX**2
-        for patch in np.flatnonzero((counts > 0).sum(axis=1) > 1):  # in several bands: the places may differ
-            invalid[patch] = np.isnan(self.pixels[patch, positions]).any(axis=0).mean()
+        several = np.flatnonzero((counts > 0).sum(axis=1) > 1)  # the places may differ from band to band
+        if len(several):
+            invalid[several] = _invalid_in_any(self.pixels, positions, several) / PATCH_SIZE_PX**2
         return np.asarray(1.0 - invalid, np.float32)
 
     @cached_property
     def _invalid_px(self) -> NDArray[np.int64]:
         """int64 (n, band): number of invalid pixels."""
+        library = native_library()
+        if library is not None:
+            return invalid_px(library, self.pixels)
         return np.asarray(np.isnan(self.pixels).sum(axis=(2, 3)), np.int64)
+
+
+def _invalid_in_any(pixels: NDArray[np.float32], positions: list[int], chosen: NDArray[np.intp]) -> NDArray[np.int64]:
+    """int64 (len(chosen),): pixels of these patches that are invalid in any of the bands."""
+    library = native_library()
+    if library is not None:
+        return invalid_in_any_px(library, pixels, positions, chosen)
+    return np.array([np.isnan(pixels[patch, positions]).any(axis=0).sum() for patch in chosen], np.int64)

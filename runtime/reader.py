@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from lsd.runtime import bands
 from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
 from lsd.runtime.cloud_reader import CloudReader
 from lsd.runtime.layers import Pixels, open_layers, read_layer
+from lsd.runtime.native.library import native_library
+from lsd.runtime.native.validity import mask_out_of_range
 from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.tiles import BandSource, Tile
 
@@ -154,21 +157,49 @@ def read_windows(
 
 
 def patch_batches(window: Window, grid: PatchGrid, batch_size: int) -> Iterator[PatchBatch]:
-    """Cut a window into batches of at most `batch_size` patches, row by row. Pixels are copied."""
-    cells = [(row, column) for row in window.rows for column in window.columns]
-    for first in range(0, len(cells), batch_size):
-        part = cells[first : first + batch_size]
-        pixels = np.empty((len(part), len(window.bands), PATCH_SIZE_PX, PATCH_SIZE_PX), np.float32)
-        cloud, wild = np.zeros(len(part), np.float32), np.zeros(len(part), np.float32)
-        for i, (row, column) in enumerate(part):
-            y, x = grid.y_px(row) - window.y_px, grid.x_px(column) - window.x_px
-            place = slice(y, y + PATCH_SIZE_PX), slice(x, x + PATCH_SIZE_PX)
-            pixels[i] = window.pixels[(slice(None), *place)]
-            wild[i] = window.out_of_range[place].mean()
-            if window.cloud is not None:
-                cloud[i] = window.cloud[place].mean()
-        rows, columns = np.array(part, np.intp).T
-        yield PatchBatch(pixels, window.bands, rows, columns, cloud, wild, window.clouds_known)
+    """Cut a window into batches of at most `batch_size` patches, row by row.
+
+    Patches side by side are a view of the window's pixels; the last one of a row, where it is shifted inward, is a
+    batch of its own. A batch keeps its window in memory: what outlives it is copied (`pending.some_of`).
+    """
+    for row in window.rows:
+        y = grid.y_px(row) - window.y_px
+        for first, last in _side_by_side(window.columns, grid, batch_size):
+            columns = np.arange(first, last, dtype=np.intp)
+            x = grid.x_px(first) - window.x_px
+            yield PatchBatch(
+                _view(window.pixels, y, x, grid.stride_px, len(columns)),
+                window.bands,
+                np.full(len(columns), row, np.intp),
+                columns,
+                None if window.cloud is None else _shares(window.cloud, y, x, grid.stride_px, len(columns)),
+                _shares(window.out_of_range, y, x, grid.stride_px, len(columns)),
+                window.clouds_known,
+            )
+
+
+def _side_by_side(columns: range, grid: PatchGrid, most: int) -> Iterator[tuple[int, int]]:
+    """(first, end) of runs of at most `most` columns, each one stride further."""
+    end = columns.stop - 1 if grid.x_px(columns.stop - 1) != (columns.stop - 1) * grid.stride_px else columns.stop
+    for first in range(columns.start, end, most):
+        yield first, min(first + most, end)
+    if end < columns.stop:
+        yield end, columns.stop
+
+
+def _view(pixels: NDArray[Any], y: int, x: int, stride_px: int, n: int) -> NDArray[Any]:
+    """(n, ..., 64, 64): patches of (..., y, x) side by side, `stride_px` apart; read-only, nothing is copied."""
+    rows = pixels[..., y : y + PATCH_SIZE_PX, x : x + stride_px * (n - 1) + PATCH_SIZE_PX]
+    patches = np.lib.stride_tricks.sliding_window_view(rows, PATCH_SIZE_PX, axis=-1)[..., ::stride_px, :]
+    return np.moveaxis(patches, -2, 0)
+
+
+def _shares(marked: NDArray[np.bool_], y: int, x: int, stride_px: int, n: int) -> NDArray[np.float32]:
+    """float32 (n,) in 0..1: share of the pixels that are marked, patch by patch."""
+    rows = marked[y : y + PATCH_SIZE_PX, x : x + stride_px * (n - 1) + PATCH_SIZE_PX]
+    if not rows.any():
+        return np.zeros(n, np.float32)
+    return np.asarray(_view(marked, y, x, stride_px, n).mean(axis=(1, 2)), np.float32)
 
 
 def _mask_implausible(pixels: Pixels, names: Sequence[str]) -> NDArray[np.bool_]:
@@ -176,12 +207,16 @@ def _mask_implausible(pixels: Pixels, names: Sequence[str]) -> NDArray[np.bool_]
 
     The dark end of optical bands is 0: a dark pixel in one band is ordinary.
     """
+    facts = [BY_NAME[name] for name in names]
+    least = [0.0 if one.modality == "optical" else one.plausible_min for one in facts]
+    most = [one.plausible_max for one in facts]
+    library = native_library()
+    if library is not None:
+        return mask_out_of_range(library, pixels, least, most)
     wild = np.zeros(pixels.shape[1:], bool)
-    for band, name in zip(pixels, names, strict=True):
-        facts = BY_NAME[name]
-        least = 0.0 if facts.modality == "optical" else facts.plausible_min
+    for band, low, high in zip(pixels, least, most, strict=True):
         with np.errstate(invalid="ignore"):
-            outside = (band < least) | (band > facts.plausible_max)
+            outside = (band < low) | (band > high)
         band[outside] = np.nan
         wild |= outside
     return wild

@@ -71,6 +71,63 @@ class Feature:
             )
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Columns with one operator whose operands are known by then. rows: of the operands, (operand, column) -> position
+    in the table of values; columns: their positions in the result, (column,)."""
+
+    operator: str
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a list of features is computed: columns of one operator together. Immutable; threads may share it.
+
+    statistics: the names needed, which fill the first rows of the table of values; the columns follow.
+    """
+
+    statistics: tuple[str, ...]
+    steps: tuple[_Step, ...]
+    width: int
+
+    @classmethod
+    def of(cls, features: Sequence[Feature]) -> Plan:
+        """An operand is the column of that name to the left, unless a statistic of that name was used before it."""
+        statistics: dict[str, int] = {}
+        column_of: dict[str, int] = {}
+        depths: list[int] = []
+        groups: dict[tuple[int, str], list[tuple[int, list[int]]]] = {}
+        for i, feature in enumerate(features):
+            for name in feature.operands:
+                if name not in column_of:
+                    statistics.setdefault(name, len(statistics))
+            rows = [-1 - statistics[name] if name in statistics else column_of[name] for name in feature.operands]
+            depth = 1 + max((depths[row] for row in rows if row >= 0), default=0)
+            depths.append(depth)
+            groups.setdefault((depth, feature.operator), []).append((i, rows))
+            if feature.name not in statistics:
+                column_of.setdefault(feature.name, i)
+        steps = []
+        for (_, operator), members in sorted(groups.items()):
+            rows_of = np.array([rows for _, rows in members], np.intp).T
+            rows_of = np.where(rows_of < 0, -1 - rows_of, rows_of + len(statistics))
+            steps.append(_Step(operator, rows_of, np.array([i for i, _ in members], np.intp)))
+        return cls(tuple(statistics), tuple(steps), len(features))
+
+    def evaluate(self, statistics: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
+        """As the function `evaluate`."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            given = np.array([statistics[name] for name in self.statistics], np.float32)
+            values = np.empty((len(given) + self.width, *given.shape[1:]))  # float32 numbers, widened
+            values[: len(given)] = given
+            for step in self.steps:
+                found = OPERATORS[step.operator][1](*(values[rows] for rows in step.rows))
+                values[len(given) + step.columns] = np.asarray(found, np.float32)
+        return np.ascontiguousarray(values[len(given) :].T, np.float32)
+
+
 def evaluate(features: Sequence[Feature], statistics: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
     """Feature matrix from statistics.
 
@@ -82,18 +139,4 @@ def evaluate(features: Sequence[Feature], statistics: Mapping[str, NDArray[np.fl
     Raises:
         KeyError: a statistic is missing.
     """
-    known: dict[str, Array] = {}  # rounded to float32, widened again
-
-    def operand(name: str) -> Array:
-        if name not in known:
-            known[name] = np.asarray(statistics[name], np.float32).astype(np.float64)
-        return known[name]
-
-    columns = []
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for feature in features:
-            formula = OPERATORS[feature.operator][1]
-            column = np.asarray(formula(*(operand(name) for name in feature.operands)), np.float32)
-            known.setdefault(feature.name, column.astype(np.float64))
-            columns.append(column)
-    return np.ascontiguousarray(np.stack(columns, axis=1), np.float32)
+    return Plan.of(features).evaluate(statistics)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lsd.runtime.bands import BAND_NAMES, INDEX_NAMES, in_order, indices_of
 from lsd.runtime.errors import BundleError
-from lsd.runtime.features.formulas import STATISTIC, Feature, evaluate
-from lsd.runtime.features.statistics import STATISTICS, channel_statistics, channels
+from lsd.runtime.features.formulas import STATISTIC, Feature, Plan
+from lsd.runtime.features.statistics import STATISTICS, patch_statistics
 
 PAPER_INDICES = INDEX_NAMES[:6]
 TABLE_INDICES = ("ndvi", "ndwi")
@@ -97,7 +97,11 @@ class FeatureSet:
 
     def of_statistics(self, statistics: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
         """float32 (n, feature) from named statistics, as a feature table holds them."""
-        return evaluate(self.features, statistics)
+        return self._plan.evaluate(statistics)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return Plan.of(self.features)
 
     def of_patches(self, pixels: NDArray[np.float32], bands: Sequence[str]) -> NDArray[np.float32]:
         """Features of raw patches.
@@ -112,23 +116,20 @@ class FeatureSet:
 
 
 def named_statistics(
-    pixels: NDArray[np.float32], bands: Sequence[str], names: Sequence[str]
+    pixels: NDArray[np.float32], bands: Sequence[str], names: Sequence[str], threads: int = 1
 ) -> dict[str, NDArray[np.float64]]:
-    """Statistic name -> float64 (n,) for raw patches; channels that need the same statistics are computed together."""
-    wanted: dict[str, set[str]] = {}
-    for name in names:
-        channel, statistic = split(name)
-        wanted.setdefault(channel, set()).add(statistic)
-    groups: dict[frozenset[str], list[str]] = {}
-    for channel, statistics in wanted.items():
-        groups.setdefault(frozenset(statistics), []).append(channel)
-    found = {}
-    for group, members in groups.items():
-        order = [statistic for statistic in STATISTICS if statistic in group]
-        for channel in members:  # one channel at a time keeps the float64 copies in the cache
-            values = channel_statistics(channels(pixels, bands, [channel]), order)
-            found.update({f"{channel}_{statistic}": values[:, 0, i] for i, statistic in enumerate(order)})
-    return found
+    """Statistic name -> float64 (n,) for raw patches, as `patch_statistics` computes them."""
+    found = patch_statistics(pixels, bands, _by_channel(tuple(names)), threads)
+    return {f"{channel}_{statistic}": values for (channel, statistic), values in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _by_channel(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Channel -> statistics wanted. Not to be changed: it is shared."""
+    wanted: dict[str, list[str]] = {}
+    for channel, statistic in map(split, names):
+        wanted.setdefault(channel, []).append(statistic)
+    return {channel: tuple(some) for channel, some in wanted.items()}
 
 
 def split(name: str) -> tuple[str, str]:
