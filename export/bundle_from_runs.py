@@ -96,7 +96,8 @@ def bundle_from_runs(
     manifest = _manifest(sources, parts, text, collected)
     chain = Chain(bundle_in_memory(manifest, collected.contents))
     say(f"certifying {len(collected.forests)} forests and {len(collected.encoders)} networks")
-    results = certify(chain, collected.evidence, collected.encoder_evidence)
+    exits = {source.name: source.exit for source in sources if source.exit is not None}
+    results = certify(chain, collected.evidence, collected.encoder_evidence, exits)
     results += certify_encoders(chain, collected.encoder_evidence, converter.gate, say)
     require(results, text.name)
     contents = collected.contents

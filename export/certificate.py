@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsd.export.adversarial import adversarial_rows
+from lsd.export.exit_gate import exit_stage, limits_stage, require_exits
 from lsd.export.golden import golden_patches
 from lsd.export.references import gtil_margins, library_margins, scipy_statistic, torch_logits
 from lsd.runtime import __version__
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.chain import Chain
+from lsd.runtime.exits import Exit
 from lsd.runtime.features.sets import FeatureSet, named_statistics
 from lsd.runtime.forest.compiled import CompiledForest
 from lsd.runtime.forest.table import ForestTable
@@ -66,18 +68,24 @@ def certify(
     chain: Chain,
     evidence: Mapping[str, Evidence],
     encoders: Mapping[str, EncoderEvidence] = MappingProxyType({}),
+    exits: Mapping[str, Exit] = MappingProxyType({}),
     seed: int = 0,
 ) -> list[StageResult]:
     """Compare every stage of every configuration with its reference; of encoders, their answer to the golden patches.
 
     Args:
-        chain: of the bundle to be, with the table backend and FP32 encoders.
+        chain: of the bundle to be, with the table backend, FP32 encoders and its own exits.
         evidence: forest -> what to check it with. encoders: the same of encoders (see lsd.export.encoder_gate).
+        exits: configuration -> exit, as the runs have them.
         seed: of the adversarial rows.
+    Raises:
+        GateError: configurations with an exit are others than in the runs.
     """
+    require_exits(chain, exits)
     results = []
     for configuration in chain.manifest.configurations:
-        results += _golden(chain, configuration, evidence, encoders)
+        exit = exits.get(configuration.name)
+        results += _golden(chain, configuration, evidence, encoders, exit)
         library: dict[str, NDArray[np.floating]] = {}
         ours: dict[str, NDArray[np.floating]] = {}
         for member in configuration.members:
@@ -89,6 +97,10 @@ def certify(
             library[member] = library_margins(proof.model_path, proof.library, rows)
             ours[member] = chain.forests[member].margins(rows)
             results += _member(configuration.name, member, proof, rows, ours[member], library[member])
+        if exit is not None:
+            what = "training and adversarial rows"
+            results.append(exit_stage(chain, configuration, exit, (ours, library), 0.0, what))
+            results.append(limits_stage(chain, configuration, exit))
         if set(configuration.members) == set(ours):  # rows of statistics have no pixels that an encoder could see
             results.append(
                 compare(
@@ -108,9 +120,11 @@ def _golden(
     configuration: Configuration,
     evidence: Mapping[str, Evidence],
     encoders: Mapping[str, EncoderEvidence],
+    exit: Exit | None,
 ) -> list[StageResult]:
-    """Statistics of the golden patches, and their probability, end to end: it shows a column or a band out of place."""
-    _, pixels = golden_patches([one.scaling for one in encoders.values()])
+    """Statistics of the golden patches, their probability, and who leaves, end to end: it shows a column or a band out
+    of place."""
+    names, pixels = golden_patches([one.scaling for one in encoders.values()])
     asked = {key: encoders[key] for key in configuration.members if key in encoders}
     proofs = {member: evidence[member] for member in configuration.members if member not in asked}
     results = [_statistics(configuration, proofs, pixels)] if proofs else []
@@ -125,19 +139,21 @@ def _golden(
     shown = pixels.copy()
     shown[:, [at for at, band in enumerate(BAND_NAMES) if band not in configuration.bands]] = np.nan
     by_torch = {key: sigmoid(torch_logits(one, shown, BAND_NAMES)).mean(axis=0) for key, one in asked.items()}
-    probability = compare(
-        configuration.name,
-        "probability of golden patches: the chain against scipy, the libraries and torch",
-        chain.probabilities(
-            configuration,
-            {member: chain.forests[member].margins(ours[member]) for member in ours},
-            chain.encoded(configuration, pixels, BAND_NAMES),
-        ),
-        chain.probabilities(configuration, library, by_torch),
-        PROBABILITY_ABSOLUTE,
-        threshold=configuration.threshold,
+    margins = {member: chain.forests[member].margins(ours[member]) for member in ours}
+    results.append(
+        compare(
+            configuration.name,
+            "probability of golden patches: the chain against scipy, the libraries and torch",
+            chain.probabilities(configuration, margins, chain.encoded(configuration, pixels, BAND_NAMES)),
+            chain.probabilities(configuration, library, by_torch),
+            PROBABILITY_ABSOLUTE,
+            threshold=configuration.threshold,
+        )
     )
-    return [*results, probability]
+    if exit is not None:
+        what, both = "golden and adversarial patches", (margins, library)
+        results.append(exit_stage(chain, configuration, exit, both, PROBABILITY_ABSOLUTE, what, names))
+    return results
 
 
 def _named(proofs: Mapping[str, Evidence]) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lsd.export.adversarial import adversarial_patches, simulated_patches, zero_sum_patch
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.chain import Chain
+from lsd.runtime.parity import exit_answers
 
 if TYPE_CHECKING:
     from lsd.export.encoder_members import EncoderEvidence
@@ -64,4 +65,8 @@ def golden_outputs(
             arrays[f"{configuration.name}/{member}/margins"] = margins[member]
         encoded = chain.encoded(configuration, pixels, BAND_NAMES)
         arrays[f"{configuration.name}/probability"] = chain.probabilities(configuration, margins, encoded)
+        if configuration.exit is not None:
+            answers = exit_answers(chain, configuration, configuration.exit, margins)
+            arrays[f"{configuration.name}/exit/side"] = answers.side
+            arrays[f"{configuration.name}/exit/probability"] = answers.probability
     return arrays

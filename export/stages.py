@@ -16,7 +16,14 @@ def table_of(results: Sequence[StageResult]) -> str:
         verdict = "" if result.passed else "  FAILED"
         lines.append(
             f"{title:<{width}}  {result.values:>9}  {result.max_error:>9.3g}  {result.tolerance:>9.3g}  "
-            f"{result.nan_mismatches:>4}  {result.flips:>5}{verdict}"
+            f"{result.nan_mismatches:>4}  {result.flips:>5}{_leaving(result)}{verdict}"
         )
     lines.append(f"{sum(result.passed for result in results)} of {len(results)} stages passed")
     return "\n".join(lines)
+
+
+def _leaving(result: StageResult) -> str:
+    """How many leave, of an exit stage."""
+    if result.leave is None:
+        return ""
+    return f"  {result.leave.low} leave low, {result.leave.high} high"

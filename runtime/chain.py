@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ from lsd.runtime.encoders import Encoder, EncoderOptions, open_encoders
 from lsd.runtime.errors import BackendError
 from lsd.runtime.exits import Exit, Exits, exits_in_use
 from lsd.runtime.features.sets import FeatureSet, named_statistics
+from lsd.runtime.forest.backends import Backend
 from lsd.runtime.forest.compiled import CompiledForest
+from lsd.runtime.forest.native import NativeForest
 from lsd.runtime.forest.walk import TableWalk
-from lsd.runtime.haze import is_hazy
+from lsd.runtime.haze import hazy_fraction
 from lsd.runtime.manifest import Configuration, Part
+from lsd.runtime.native.library import native_library
 from lsd.runtime.patches import PatchBatch
 from lsd.runtime.pending import Answered, Margins, Pending, some_of
 from lsd.runtime.prevalence import shifted
@@ -46,7 +49,6 @@ from lsd.runtime.scores import (
 )
 from lsd.runtime.sigmoid import sigmoid
 
-Backend = Literal["table", "compiled"]
 Array = NDArray[np.float64]
 NOTHING: Margins = MappingProxyType({})
 # With a cloud layer that can be trusted, bright ground in a patch is ground; a patch that is mostly bright may still be
@@ -68,7 +70,7 @@ class Chain:
     def __init__(
         self,
         bundle: Bundle,
-        backend: Backend = "table",
+        backend: Backend = "auto",
         prevalence: float | None = None,
         encoders: EncoderOptions | None = None,
         opened: dict[str, Encoder] | None = None,
@@ -77,22 +79,23 @@ class Chain:
         """Load every member with the backend asked for.
 
         Args:
-            backend: of forests. encoders: backend, precision and batch size of encoders; None is the default. opened:
+            backend: of forests: `native` and `table` (numpy) give the same bits, `auto` is the former where the native
+                library is. encoders: backend, precision and batch size of encoders; None is the default. opened:
                 the encoders themselves, by member, where they are opened elsewhere.
             prevalence: share of patches with a slide, above 0 and below 1, that `score` assumes instead of that of the
                 training data. It moves probabilities, never a decision.
             exits: `off`, `certified`, (low, high) by hand, or None: those of the bundle if it holds any.
         Raises:
-            BackendError: the bundle has no compiled forest for this machine, or an encoder cannot be opened.
+            BackendError: the bundle has no compiled forest for this machine, there is no native library, or an encoder
+                cannot be opened.
             BundleError: a forest table is malformed. UsageError: the bundle has no such exits.
         """
         self.manifest = bundle.manifest
-        self.backend = backend
+        self.backend = backend if backend != "auto" else "table" if native_library() is None else "native"
         self.prevalence = prevalence
         self.exits: dict[str, Exit] = exits_in_use(bundle.manifest, exits)
         self.forests: dict[str, Forest] = {
-            member: _compiled(bundle, member) if backend == "compiled" else TableWalk(bundle.forest(member))
-            for member in bundle.manifest.members
+            member: _forest(bundle, member, self.backend) for member in bundle.manifest.members
         }
         self.encoder_options = encoders or EncoderOptions()
         self.encoders = open_encoders(bundle, self.encoder_options) if opened is None else opened
@@ -207,7 +210,7 @@ class Chain:
                 continue
             places = np.flatnonzero(answers)
             known = start.margins if number == start.number else None
-            pixels = batch.pixels[answers]
+            pixels = batch.pixels if answers.all() else batch.pixels[answers]
             p, leaves, margins = self._leave(configuration, pixels, batch.bands, known)
             rest = ~leaves
             if gather and known is None and rest.any() and self._asks_encoders(configuration):
@@ -286,6 +289,13 @@ def _of(margins: Margins, chosen: NDArray[np.bool_]) -> Margins:
     return {member: values[chosen] for member, values in margins.items()}
 
 
+def _forest(bundle: Bundle, member: str, backend: str) -> Forest:
+    if backend == "compiled":
+        return _compiled(bundle, member)
+    table = bundle.forest(member)
+    return NativeForest(table) if backend == "native" else TableWalk(table)
+
+
 def _compiled(bundle: Bundle, member: str) -> CompiledForest:
     record, machine = bundle.manifest.members[member], platform.machine()
     if machine not in record.compiled:
@@ -301,8 +311,7 @@ def _clear_fraction(batch: PatchBatch) -> NDArray[np.float64]:
     """float64 (n,) in 0..1: share of pixels that do not look like cloud, haze or snow; 1 without red and blue."""
     if not {"red", "blue"} <= set(batch.bands):
         return np.ones(len(batch))
-    red, blue = (batch.pixels[:, batch.bands.index(band)] for band in ("red", "blue"))
-    return 1.0 - np.asarray(is_hazy(red, blue).mean(axis=(1, 2)), np.float64)
+    return 1.0 - hazy_fraction(batch.pixels, batch.bands.index("red"), batch.bands.index("blue"))
 
 
 def _decided(probability: Array, configuration: Configuration) -> NDArray[np.uint8]:

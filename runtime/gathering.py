@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterator
 import numpy as np
 
 from lsd.runtime.chain import Chain
-from lsd.runtime.patches import PatchBatch
 from lsd.runtime.pending import Answered, Pending, joined
 
 
@@ -33,9 +32,13 @@ class Gathering:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def begin(self, batch: PatchBatch, tile: int) -> Answered:
-        """Answer what forests alone can; the others wait."""
-        return self._kept(self.chain.begin(batch, tile))
+    def keep(self, answered: Answered) -> Answered:
+        """Have what `Chain.begin` left open wait."""
+        for pending in answered.pending:
+            before = self._waiting.get(pending.kind)
+            self._waiting[pending.kind] = pending if before is None else joined([before, pending])
+            self._since_s.setdefault(pending.kind, self._clock())
+        return answered
 
     def due(self) -> Iterator[Pending]:
         """What is to be asked now, taken from what waits; `ask` each before the next is taken."""
@@ -59,7 +62,7 @@ class Gathering:
         Raises:
             BackendError: a device or library failed.
         """
-        return self._kept(self.chain.resume(pending))
+        return self.keep(self.chain.resume(pending))
 
     def drop(self, tile: int) -> None:
         """Forget what waits of a tile."""
@@ -83,10 +86,3 @@ class Gathering:
     def _taken(self, kind: Hashable) -> Pending:
         del self._since_s[kind]
         return self._waiting.pop(kind)
-
-    def _kept(self, answered: Answered) -> Answered:
-        for pending in answered.pending:
-            before = self._waiting.get(pending.kind)
-            self._waiting[pending.kind] = pending if before is None else joined([before, pending])
-            self._since_s.setdefault(pending.kind, self._clock())
-        return answered

@@ -51,7 +51,7 @@ def memory_plan(max_memory_mb: int | None, used_mb: float, scoring: ScoringOptio
             f"--max-memory {max_memory_mb} is too little: {used_mb:.0f} MB are taken with the bundle open; give "
             f"{used_mb + _PRODUCTS_MB + least_mb:.0f} or more"
         )
-    patches, columns = int(left_mb / 4 / _PATCH_MB), int(left_mb / 4 / _COLUMN_MB)
+    patches, columns = int(left_mb / 4 / _PATCH_MB / scoring.workers), int(left_mb / 4 / _COLUMN_MB)
     return MemoryPlan(
         min(GDAL_CACHE_MB, max(_LEAST_CACHE_MB, int(left_mb / 2.5))),
         replace(
@@ -68,6 +68,11 @@ def gdal_limits(cache_mb: int, threads: int | None) -> rasterio.Env:
     GDAL_CACHEMAX and GDAL_NUM_THREADS win."""
     limits = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_NUM_THREADS": threads}
     return rasterio.Env(**{key: value for key, value in limits.items() if value and key not in os.environ})
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resident_mb() -> float:

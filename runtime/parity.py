@@ -2,13 +2,15 @@
 
 golden.npz: `pixels` float32 (n, band, 64, 64), `bands`, `names` of the patches, and for each configuration c and member
 m `c/m/features`, `c/m/margins`, and `c/probability` of the whole ensemble, as the exporting machine gave them after its
-gate was passed. Where the chain has an exit, what leaves there follows from the margins.
+gate was passed. Where a configuration has an exit, `c/exit/side` int8 (-1 left low, 0 stayed, 1 left high) and
+`c/exit/probability`, NaN for those that stayed; for an exit by hand, and in bundles made before, both follow from the
+margins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +35,40 @@ PROBABILITY_ABSOLUTE = 1e-3  # a feature off by one float32 unit may cross a thr
 ENCODER_PROBABILITY_ABSOLUTE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.005, "bf16": 0.005, "int8": 0.005}
 FLIPS_SHARE = 0.001  # of decisions, that a precision below FP32 may change
 
+LOW, STAYS, HIGH = -1, 0, 1  # where a patch leaves
+SIDE_TEXT = {LOW: "low", HIGH: "high"}
+
+
+@dataclass(frozen=True)
+class ExitAnswers:
+    """What an exit says of n patches. side: int8 (n,) of `LOW`, `STAYS`, `HIGH`. probability: float64 (n,) in 0..1,
+    calibrated, NaN for those that stay."""
+
+    side: NDArray[np.int8]
+    probability: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """How many patches leave low and high, and which: name -> `low` or `high`, where patches have names."""
+
+    low: int
+    high: int
+    patches: dict[str, str]
+
+    @classmethod
+    def of(cls, side: NDArray[np.int8], names: Sequence[str] = ()) -> Leaving:
+        """Counted from int8 (n,) sides."""
+        gone = {name: SIDE_TEXT[int(one)] for name, one in zip(names, side, strict=False) if one != STAYS}
+        return cls(int((side == LOW).sum()), int((side == HIGH).sum()), gone)
+
 
 @dataclass(frozen=True)
 class StageResult:
     """One stage compared with its reference. max and p99_9: of the absolute (features: relative) error; nan_mismatches:
     places where only one of both is NaN; flips: decisions that differ (probability stages only), of which flips_allowed
-    may; cosine: of both vectors (encoders only)."""
+    may; cosine: of both vectors (encoders only). leave, leave_by_reference: who leaves (exit stages only); a patch that
+    leaves by one of them only counts as a mismatch of NaN, one that leaves low instead of high as a flip."""
 
     configuration: str
     stage: str
@@ -50,6 +80,8 @@ class StageResult:
     flips: int
     flips_allowed: int = 0
     cosine: float | None = None
+    leave_by_reference: Leaving | None = None
+    leave: Leaving | None = None
 
     @property
     def passed(self) -> bool:
@@ -57,8 +89,9 @@ class StageResult:
         return self.max_error <= self.tolerance and self.nan_mismatches == 0 and self.flips <= self.flips_allowed
 
     def to_json(self) -> dict[str, Any]:
-        """For the certificate."""
-        return {**asdict(self), "passed": self.passed}
+        """For the certificate; what only exit stages have stands only there."""
+        stored = {key: value for key, value in asdict(self).items() if value is not None or not key.startswith("leave")}
+        return {**stored, "passed": self.passed}
 
 
 def compare(
@@ -145,6 +178,46 @@ def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
     return results
 
 
+def exit_answers(
+    chain: Chain, configuration: Configuration, exit: Exit, margins: Mapping[str, NDArray[np.floating]]
+) -> ExitAnswers:
+    """Who leaves at the exit, and with which probability.
+
+    Args:
+        margins: forest -> log-odds (n,), of the part asked first at least.
+    """
+    first = chain.first_probability(configuration, exit, margins)
+    leaves = exit.leaves(first)
+    side = np.where(leaves, np.where(first > exit.high, HIGH, LOW), STAYS).astype(np.int8)
+    return ExitAnswers(side, np.where(leaves, exit.calibration.apply(first), np.nan))
+
+
+def compare_exits(
+    configuration: Configuration,
+    stage: str,
+    found: ExitAnswers,
+    reference: ExitAnswers,
+    tolerance: float,
+    names: Sequence[str] = (),
+) -> StageResult:
+    """Who leaves and with which probability, in both; patches that leave on other sides are flips.
+
+    Args:
+        tolerance: of the probability. names: of the patches, where they have some.
+    """
+    result = compare(configuration.name, stage, found.probability, reference.probability, tolerance)
+    both = (found.side != STAYS) & (reference.side != STAYS)
+    crossed = both & (found.side != reference.side)
+    called = (found.probability > configuration.threshold) != (reference.probability > configuration.threshold)
+    return replace(
+        result,
+        nan_mismatches=int(((found.side != STAYS) != (reference.side != STAYS)).sum()),
+        flips=int((crossed | (both & called)).sum()),
+        leave_by_reference=Leaving.of(reference.side, names),
+        leave=Leaving.of(found.side, names),
+    )
+
+
 def _compare_exit(
     golden: Mapping[str, NDArray[np.generic]],
     chain: Chain,
@@ -152,17 +225,18 @@ def _compare_exit(
     exit: Exit,
     margins: Mapping[str, NDArray[np.floating]],
 ) -> StageResult:
-    """Who leaves, and with which probability, against what the reference margins of the same forests say.
-
-    A patch that leaves on one side only counts as a mismatch of NaN, one that leaves low instead of high as a flip.
-    """
-    name = configuration.name
-    expected = {m: np.asarray(golden[f"{name}/{m}/margins"], values.dtype) for m, values in margins.items()}
-    found, reference = (
-        np.where(exit.leaves(first), exit.calibration.apply(first), np.nan)
-        for first in (chain.first_probability(configuration, exit, one) for one in (margins, expected))
-    )
-    return compare(name, "exit", found, reference, PROBABILITY_ABSOLUTE, threshold=configuration.threshold)
+    """Who leaves, and with which probability, against what the exporting machine stored, or what its margins say."""
+    name, stored = configuration.name, f"{configuration.name}/exit/side"
+    if exit == configuration.exit and stored in golden:
+        reference = ExitAnswers(
+            np.asarray(golden[stored], np.int8), np.asarray(golden[f"{name}/exit/probability"], np.float64)
+        )
+    else:
+        known = {m: np.asarray(golden[f"{name}/{m}/margins"], values.dtype) for m, values in margins.items()}
+        reference = exit_answers(chain, configuration, exit, known)
+    found = exit_answers(chain, configuration, exit, margins)
+    names = [str(one) for one in golden.get("names", ())]
+    return compare_exits(configuration, "exit", found, reference, PROBABILITY_ABSOLUTE, names)
 
 
 def require(results: list[StageResult], where: str) -> None:
@@ -173,8 +247,18 @@ def require(results: list[StageResult], where: str) -> None:
         raise GateError(
             f"{where}: {len(failed)} of {len(results)} stages differ from the reference; {worst.configuration} "
             f"{worst.stage}: error {worst.max_error:.3g} (at most {worst.tolerance:.3g}), {worst.nan_mismatches} NaN "
-            f"mismatches, {worst.flips} flips; do not use this bundle on this machine"
+            f"mismatches, {worst.flips} flips{_who(worst)}; do not use this bundle on this machine"
         )
+
+
+def _who(result: StageResult) -> str:
+    """Names of patches that leave elsewhere than by the reference, for the message."""
+    if result.leave is None or result.leave_by_reference is None:
+        return ""
+    here, there = result.leave.patches, result.leave_by_reference.patches
+    other = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+    said = [f"{name!r} ({here.get(name, 'stays')}, expected {there.get(name, 'stays')})" for name in other[:3]]
+    return f", exits differ for {', '.join(said)}" if said else ""
 
 
 def _real(stored: NDArray[np.generic]) -> NDArray[np.floating]:

@@ -7,8 +7,9 @@ complete when the last of its patches is answered, which may be while the next o
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -20,7 +21,7 @@ from lsd.runtime.bands import PATCH_SIZE_PX
 from lsd.runtime.chain import Chain
 from lsd.runtime.errors import LsdError
 from lsd.runtime.gathering import Gathering
-from lsd.runtime.patches import PatchGrid
+from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.pending import Answered, Pending
 from lsd.runtime.reader import patch_batches, read_windows
 from lsd.runtime.scores import Scores, TileScores
@@ -36,7 +37,7 @@ class ScoringOptions:
     """stride_px: step between patches, 1..64. The rest bounds memory and time and never changes a result: patches
     scored together (batch_size), patch rows and columns read together (window_rows, window_columns), patches that wait
     for the encoders at most (waiting; a full batch of them is always allowed, and each of 12 bands takes 200 kB), and
-    how long one waits for others (waiting_s)."""
+    how long one waits for others (waiting_s), threads that compute statistics and forests (workers)."""
 
     stride_px: int = PATCH_SIZE_PX
     batch_size: int = 128
@@ -44,6 +45,7 @@ class ScoringOptions:
     window_columns: int = 64
     waiting: int = 256
     waiting_s: float = 5.0
+    workers: int = 1
 
 
 @dataclass
@@ -95,21 +97,16 @@ class Scoring:
         number, self._taken = self._taken, self._taken + 1
         one = self._in_hand[number] = TileInHand(tile, TileScores(grid), Quicklook(tile), stopwatch)
         reading = Stopwatch()
-        options = self._options
-        read = _timed(read_windows(tile, grid, options.window_rows, options.window_columns), reading, "read")
         try:
-            with closing(ahead(read)) as windows:
-                for window in _timed(windows, stopwatch, "wait"):
-                    one.quicklook.add(window)
-                    for batch in _timed(patch_batches(window, grid, options.batch_size), stopwatch, "score"):
-                        with stopwatch.stage("score"):
-                            answered = self._gathering.begin(batch, number)
-                        one.undecided += sum(map(len, answered.pending))
-                        self._put(answered)
-                        self._ask(self._gathering.due())
-                        yield self._complete()
-                        if one.error is not None:
-                            return
+            with closing(self._begun(self._batches(one, grid, reading), number, stopwatch)) as begun:
+                for answered in begun:
+                    self._gathering.keep(answered)
+                    one.undecided += sum(map(len, answered.pending))
+                    self._put(answered)
+                    self._ask(self._gathering.due())
+                    yield self._complete()
+                    if one.error is not None:
+                        return
         except BaseException:
             self._gathering.drop(number)
             self._in_hand.pop(number, None)
@@ -118,6 +115,33 @@ class Scoring:
             stopwatch.add(reading)
         one.is_read = True
         yield self._complete()
+
+    def _batches(self, one: TileInHand, grid: PatchGrid, reading: Stopwatch) -> Generator[PatchBatch, None, None]:
+        """The patches of a tile; its windows go into its picture, too."""
+        options = self._options
+        read = _timed(read_windows(one.tile, grid, options.window_rows, options.window_columns), reading, "read")
+        with closing(ahead(read)) as windows:
+            for window in _timed(windows, one.stopwatch, "wait"):
+                one.quicklook.add(window)
+                yield from _timed(patch_batches(window, grid, options.batch_size), one.stopwatch, "score")
+
+    def _begun(
+        self, batches: Generator[PatchBatch, None, None], number: int, stopwatch: Stopwatch
+    ) -> Generator[Answered, None, None]:
+        """What forests alone say of each batch, in order; up to `workers` batches are worked on at a time."""
+        workers = self._options.workers
+        with closing(batches), ThreadPoolExecutor(workers, "score") as threads:
+            under_way: deque[Future[Answered]] = deque()
+            try:
+                for batch in batches:
+                    under_way.append(threads.submit(self.chain.begin, batch, number))
+                    if len(under_way) > workers:
+                        yield _awaited(under_way.popleft(), stopwatch)
+                while under_way:
+                    yield _awaited(under_way.popleft(), stopwatch)
+            finally:
+                for future in under_way:
+                    future.cancel()
 
     def rest(self) -> list[TileInHand]:
         """Ask about everything that waits: the tiles that this completes."""
@@ -172,6 +196,11 @@ def score_tile(tile: Tile, chain: Chain, options: ScoringOptions, stopwatch: Sto
                 raise one.error
             return one.scores, one.quicklook
     raise AssertionError("a tile was read and never completed")
+
+
+def _awaited(future: Future[Answered], stopwatch: Stopwatch) -> Answered:
+    with stopwatch.stage("score"):
+        return future.result()
 
 
 def _timed(items: Iterator[Item], stopwatch: Stopwatch, stage: str) -> Generator[Item, None, None]:

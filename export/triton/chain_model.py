@@ -8,7 +8,7 @@ scripting), in batches of one fixed size. Not run in a server here: tests run it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class ServedSession:
                 "repository again with lsd-export triton"
             )
         return logits.reshape(-1)
+
+    def start(self, patches: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """See `EncoderSession`; the logits are there when this returns."""
+        logits = self.run(patches)
+        return lambda: logits
 
     def describe(self) -> dict[str, str]:
         """See `EncoderSession`; the server's own report says more."""

@@ -12,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from lsd.runtime.acquisition.finding import Finding, Outcome, Unjudged
+from lsd.runtime.acquisition.names import MEDIAN, PAIRING, SPREAD
 from lsd.runtime.acquisition.sample import LEAST_PIXELS, Array, SampledScene
 from lsd.runtime.acquisition.signal import SAME_DB
 from lsd.runtime.bands import BY_NAME, of_modality
-
-MEDIAN, SPREAD, PAIRING = "difference-median", "difference-spread", "difference-pairing"
 
 MOST_CHANGE_DB = 1.5  # METHOD: rain, snow, wind on sea
 # Two acquisitions differ by speckle: 1.6 dB or more in clean scenes, four fifths of it where a pair was resampled.
@@ -103,5 +102,6 @@ def _correlation(a: Array, b: Array) -> float | None:
     if both.sum() < LEAST_PIXELS:
         return None
     x, y = a[both] - a[both].mean(), b[both] - b[both].mean()
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 0 else None
+    # einsum, not @: BLAS would wake its threads for it, which costs milliseconds each on a busy machine
+    size = float(np.sqrt(np.einsum("i,i", x, x) * np.einsum("i,i", y, y)))
+    return float(np.einsum("i,i", x, y)) / size if size > 0 else None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lsd.runtime.acquisition.finding import Finding, Outcome
+from lsd.runtime.acquisition.names import BRIGHT
 from lsd.runtime.acquisition.sample import SampledScene
 from lsd.runtime.haze import HAZE_WARNING_SHARE, hazy_share
-
-BRIGHT = "bright-scene"
 
 
 def bright_share(scene: SampledScene) -> float | None:

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lsd.runtime.acquisition.names import ALL
+
 Certainty = Literal["certain", "likely"]
 Force: TypeAlias = "bool | Collection[str]"
-ALL = "all"  # the word that forces every check
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lsd.runtime.acquisition import change, clouds, optical, radar, ranges, signal
-from lsd.runtime.acquisition.finding import ALL, Finding, Force, Outcome, Unjudged, is_forced
+from lsd.runtime.acquisition import change, clouds, names, optical, radar, ranges, signal
+from lsd.runtime.acquisition.finding import Finding, Force, Outcome, Unjudged, is_forced
 from lsd.runtime.acquisition.ranges import Ranges
 from lsd.runtime.acquisition.sample import SampledScene
 from lsd.runtime.errors import TileError
 from lsd.runtime.tiles import Decision
 
-# in the order in which a person should read them
+# in the order of `names`
 CHECKS: dict[str, Callable[[SampledScene], list[Outcome]]] = {
-    clouds.BRIGHT: clouds.bright_scene,
-    signal.EMPTY: signal.empty_bands,
-    signal.CONSTANT: signal.constant_bands,
-    signal.CUT_OFF: signal.cut_off_bands,
-    radar.SWAPPED: radar.channels,
-    radar.LEVEL: radar.levels,
-    change.SPREAD: change.spreads,
-    change.MEDIAN: change.medians,
-    change.PAIRING: change.pairings,
-    optical.OFFSET: optical.offset,
-    optical.COLOURS: optical.colours,
+    names.BRIGHT: clouds.bright_scene,
+    names.EMPTY: signal.empty_bands,
+    names.CONSTANT: signal.constant_bands,
+    names.CUT_OFF: signal.cut_off_bands,
+    names.SWAPPED: radar.channels,
+    names.LEVEL: radar.levels,
+    names.SPREAD: change.spreads,
+    names.MEDIAN: change.medians,
+    names.PAIRING: change.pairings,
+    names.OFFSET: optical.offset,
+    names.COLOURS: optical.colours,
 }
-CHECK_NAMES: tuple[str, ...] = (*CHECKS, ranges.RANGE)
-FORCIBLE = (ALL, *CHECK_NAMES)
+CHECK_NAMES = names.CHECK_NAMES
 
 
 @dataclass(frozen=True)

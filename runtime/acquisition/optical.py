@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from lsd.runtime.acquisition.finding import Finding, Outcome, Unjudged
+from lsd.runtime.acquisition.names import COLOURS, OFFSET
 from lsd.runtime.acquisition.sample import LEAST_PIXELS, OFFSET_DN, SampledScene
 from lsd.runtime.bands import of_modality
 
-OFFSET, COLOURS = "offset", "red-and-blue"
 VISIBLE = ("red", "green", "blue")
 
 # The darkest percent of clear pixels: 870 to 1,960 in clean scenes, 1,870 or more with the offset added twice; red

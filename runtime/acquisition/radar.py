@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from lsd.runtime.acquisition.finding import Finding, Outcome, Unjudged
+from lsd.runtime.acquisition.names import LEVEL, SWAPPED
 from lsd.runtime.acquisition.sample import LEAST_PIXELS, Array, SampledScene, valid
 from lsd.runtime.bands import of_modality
 
-SWAPPED, LEVEL = "vv-and-vh", "level"
 DIRECTIONS = (("desc", "descending"), ("asc", "ascending"))
 
 # Co- above cross-polarised backscatter. Clean scenes: 4.4 dB or more but one (1.5), real ones 4.8 to 7.9.

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from lsd.runtime.acquisition.finding import Finding, Outcome, Unjudged
+from lsd.runtime.acquisition.names import RANGE
 from lsd.runtime.acquisition.sample import LEAST_PIXELS, SampledScene
 from lsd.runtime.bands import BY_NAME, in_order
 from lsd.runtime.errors import BundleError
 
-RANGE = "training-range"
 KEY = "band_ranges"  # in a manifest's `training`, or in that of one run
 SCHEMA_VERSION = 1
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lsd.runtime.acquisition.finding import Certainty, Finding, Outcome, Unjudged
+from lsd.runtime.acquisition.names import CONSTANT, CUT_OFF, EMPTY
 from lsd.runtime.acquisition.sample import LEAST_PIXELS, OFFSET_DN, Array, SampledScene
 from lsd.runtime.bands import BY_NAME
-
-EMPTY, CONSTANT, CUT_OFF = "empty-band", "constant-band", "cut-off"
 
 # Of radar, in dB: speckle alone makes 3 to 6 of a level, and 1.6 or more of a difference.
 SAME_DB = 0.05

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lsd.runtime.acquisition.finding import ALL
-from lsd.runtime.acquisition.gate import FORCIBLE
+from lsd.runtime.acquisition.names import CHECK_NAMES, FORCIBLE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,7 +21,7 @@ def acquisition_options(function: Function) -> Function:
         multiple=True,
         metavar="CHECK",
         help="Use tiles that this acquisition check refuses; the products say so. May be given again; `all` is every "
-        f"check: {', '.join(name for name in FORCIBLE if name != ALL)}.",
+        f"check: {', '.join(CHECK_NAMES)}.",
     )(function)
 
 

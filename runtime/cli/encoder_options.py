@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lsd.runtime.backends.base import PRECISIONS, SessionOptions
 from lsd.runtime.backends.registry import BACKENDS
-from lsd.runtime.encoders import EncoderOptions
+
+if TYPE_CHECKING:
+    from lsd.runtime.encoders import EncoderOptions
 
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,7 +26,7 @@ _OPTIONS = (
         help="Execution provider of ONNX Runtime; fails where it cannot be had.  [default: cpu]",
     ),
     click.option("--encoder-batch", type=int, help="Patches a call of a network, always as many.  [default: 8]"),
-    click.option("--threads", type=int, help="Of a network on the CPU.  [default: all cores]"),
+    click.option("--threads", type=int, help="Of the CPU: for forests, networks, decoding.  [default: all cores]"),
     click.option(
         "--engines", type=click.Path(path_type=Path), help="Folder with the TensorRT engines of lsd-export engine."
     ),
@@ -40,6 +42,8 @@ def encoder_options(function: Function) -> Function:
 
 def encoders_of(flags: Mapping[str, Any]) -> EncoderOptions:
     """What the flags say; None stands for a default."""
+    from lsd.runtime.encoders import EncoderOptions
+
     engines = flags["engines"]
     session = SessionOptions(
         threads=flags["threads"],

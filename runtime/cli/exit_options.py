@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lsd.runtime.exits import Exits, exits_of_text
+if TYPE_CHECKING:
+    from lsd.runtime.exits import Exits
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,4 +31,6 @@ def exits_of(text: str | None) -> Exits | None:
     Raises:
         ConfigurationError: neither off nor certified nor two numbers 0 <= LO <= HI <= 1.
     """
+    from lsd.runtime.exits import exits_of_text
+
     return exits_of_text(text)

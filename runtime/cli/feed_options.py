@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lsd.runtime.errors import UsageError
-from lsd.runtime.feeds.base import Feed
+
+if TYPE_CHECKING:
+    from lsd.runtime.feeds.base import Feed
 
 STDIN = "-"
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -70,12 +72,6 @@ def feed_of(sources: Sequence[Path], flags: Mapping[str, Any]) -> Feed:
     Raises:
         UsageError: options that contradict each other or the sources, or no source at all.
     """
-    from lsd.runtime.feeds.lines import LinesFeed
-    from lsd.runtime.feeds.listed import ListedFeed
-    from lsd.runtime.feeds.mqtt import MqttFeed
-    from lsd.runtime.feeds.once import OnceFeed
-    from lsd.runtime.feeds.settle import SettleRule
-    from lsd.runtime.feeds.watch import WatchedFeed
 
     def given(key: str, default: Any = None) -> Any:
         value = flags.get(key)
@@ -100,12 +96,23 @@ def feed_of(sources: Sequence[Path], flags: Mapping[str, Any]) -> Feed:
     elif chosen != ["SOURCE"]:
         raise UsageError(f"--watch watches folders, and {chosen[0]} is given; leave one of them out")
     if ways["--list"]:
+        from lsd.runtime.feeds.listed import ListedFeed
+
         return ListedFeed(Path(given("list_file")))
     if ways["--mqtt"]:
+        from lsd.runtime.feeds.mqtt import MqttFeed
+
         return MqttFeed(given("mqtt"))
     if is_stdin:
+        from lsd.runtime.feeds.lines import LinesFeed
+
         return LinesFeed(sys.stdin.buffer)
     if given("watch"):
+        from lsd.runtime.feeds.settle import SettleRule
+        from lsd.runtime.feeds.watch import WatchedFeed
+
         rule = SettleRule(given("quiet_s", 10.0), given("done_suffix"))
         return WatchedFeed(sources, rule, given("poll_s", 5.0), not given("no_notify", False))
+    from lsd.runtime.feeds.once import OnceFeed
+
     return OnceFeed(sources)

@@ -20,7 +20,6 @@ from lsd.runtime.cli.exit_options import exit_option
 from lsd.runtime.cli.feed_options import STDIN, feed_of, feed_options
 from lsd.runtime.cli.monitoring_options import monitoring_of, monitoring_options
 from lsd.runtime.cli.run_options import (
-    BACKENDS,
     ORBITS,
     RADAR_UNITS,
     S2_OFFSETS,
@@ -30,6 +29,7 @@ from lsd.runtime.cli.run_options import (
 )
 from lsd.runtime.command import options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import LsdError, OutputError, UsageError
+from lsd.runtime.forest.backends import BACKENDS
 
 
 def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -40,9 +40,9 @@ def _doctor(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
-def _engines(options: RunOptions) -> dict[str, str]:
+def _engines(options: RunOptions, forests: str) -> dict[str, str]:
     """What evaluates forests and networks, for those who watch the run."""
-    return {"forests": options.backend, "encoders": f"{options.encoders} {options.precision} on {options.provider}"}
+    return {"forests": forests, "encoders": f"{options.encoders} {options.precision} on {options.provider}"}
 
 
 @click.command(cls=RunCommand, context_settings={"max_content_width": 100})
@@ -78,7 +78,11 @@ def _engines(options: RunOptions) -> dict[str, str]:
 @click.option("--force-coarse-radar", is_flag=True, default=None, help="Take radar of 30 m (OPERA RTC-S1) too.")
 @click.option("--remote", is_flag=True, default=None, help="Open STAC assets over the network.  [default: refuse them]")
 @click.option("--extra", help="More products, separated by commas: kml, geoparquet (needs pyarrow).")
-@click.option("--backend", type=click.Choice(BACKENDS), help="How forests are evaluated.  [default: table]")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    help="How forests are evaluated: native, where the library is, and table give the same bits.  [default: auto]",
+)
 @encoder_options
 @exit_option
 @acquisition_options
@@ -145,9 +149,8 @@ def main(
     """
     from lsd.runtime.cli.run_report import RunReport
     from lsd.runtime.cli.serving_of import serving_of
-    from lsd.runtime.feeds.mqtt_sink import MqttSink
     from lsd.runtime.ingest.times import iso, utc_of
-    from lsd.runtime.memory import memory_plan, resident_mb
+    from lsd.runtime.memory import available_cores, memory_plan, resident_mb
     from lsd.runtime.progress import Progress
     from lsd.runtime.run import Run, RunPlan
     from lsd.runtime.scoring import ScoringOptions
@@ -175,7 +178,13 @@ def main(
     memory = memory_plan(
         options.max_memory,
         resident_mb(),
-        ScoringOptions(options.stride, options.batch_size, options.window_rows, options.window_columns),
+        ScoringOptions(
+            options.stride,
+            options.batch_size,
+            options.window_rows,
+            options.window_columns,
+            workers=options.threads or available_cores(),
+        ),
     )
     plan = RunPlan(
         sources=SourceOptions(
@@ -214,9 +223,11 @@ def main(
         report = RunReport(output, resolved, shown, quiet, monitoring.state.as_dict if goes_on else None)
         listeners: list[Listener] = [report, monitoring.listener]
         if options.publish is not None:
+            from lsd.runtime.feeds.mqtt_sink import MqttSink
+
             listeners.append(opened.enter_context(MqttSink(options.publish)))
         tell = tell_all(listeners)
-        answers = serving.context.bundle_name, serving.context.bundle_sha256, _engines(options)
+        answers = serving.context.bundle_name, serving.context.bundle_sha256, _engines(options, serving.chain.backend)
         monitoring.metrics.bundle(*answers)
         monitoring.state.ready(*answers)
         if monitoring.url is not None and quiet < 2:

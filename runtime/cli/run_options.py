@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lsd.runtime.acquisition.gate import FORCIBLE
+from lsd.runtime.acquisition.names import FORCIBLE
 from lsd.runtime.backends.base import PRECISIONS
 from lsd.runtime.backends.registry import BACKENDS as ENCODER_BACKENDS
 from lsd.runtime.cli.encoder_options import PROVIDERS
 from lsd.runtime.cli.feed_options import STDIN
 from lsd.runtime.errors import ConfigurationError, UsageError
-from lsd.runtime.exits import exits_of_text
+from lsd.runtime.forest.backends import BACKENDS
 
-BACKENDS = ("table", "compiled")
 S2_OFFSETS = ("auto", "present", "absent", "reflectance")
 RADAR_UNITS = ("db", "power", "amplitude")
 ORBITS = ("ascending", "descending")
@@ -74,7 +73,7 @@ class RunOptions:
     """
 
     stride: int = 64
-    backend: str = "table"
+    backend: str = "auto"
     encoders: str = "onnxruntime"
     precision: str = "fp32"
     provider: str = "cpu"
@@ -113,6 +112,8 @@ class RunOptions:
     log: str | None = None
 
     def __post_init__(self) -> None:
+        from lsd.runtime.exits import exits_of_text
+
         choices = {
             "backend": BACKENDS,
             "encoders": ENCODER_BACKENDS,
@@ -165,5 +166,9 @@ class RunOptions:
         return self.watch or self.mqtt is not None or STDIN in map(str, sources)
 
     def of_products(self) -> dict[str, Any]:
-        """The options that change products, as plain JSON: they go into the key of a tile."""
-        return {key: value for key, value in asdict(self).items() if key not in _NOT_OF_PRODUCTS}
+        """The options that change products, as plain JSON: they go into the key of a tile.
+
+        Of forest backends only `compiled` may differ in the last bits.
+        """
+        stated = {key: value for key, value in asdict(self).items() if key not in _NOT_OF_PRODUCTS}
+        return {**stated, "backend": "compiled" if self.backend == "compiled" else "table"}

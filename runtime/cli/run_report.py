@@ -12,7 +12,6 @@ import click
 
 from lsd.runtime.progress import Progress
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.page.run_page import write_run_page
 from lsd.runtime.sinks.products import PRODUCTS
 from lsd.runtime.sinks.stac import COLLECTION_NAME, write_collection
 from lsd.runtime.sinks.summary import RunSummary
@@ -86,6 +85,8 @@ class RunReport:
         Raises:
             OutputError: a file cannot be written.
         """
+        from lsd.runtime.sinks.page.run_page import write_run_page  # after the first patch: a tenth of the start
+
         begun_s = time.monotonic()
         self.write_summary(context)
         write_collection(self._output / COLLECTION_NAME)

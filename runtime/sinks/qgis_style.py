@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import quoteattr
 
 from lsd.runtime.scores import CLASS_TEXT, LIKELY, LOOK_CLASS, NOT_OBSERVED, NOTHING_SEEN, POSSIBLE
 
@@ -76,6 +75,8 @@ def _document(renderer: str) -> str:
 
 
 def _categorised(classes: Sequence[str]) -> str:
+    from xml.sax.saxutils import quoteattr  # brings urllib, http, email and ssl, before the first patch
+
     categories = "\n".join(
         f'<category type="string" render="true" symbol="{number}" '
         f"value={quoteattr(name)} label={quoteattr(LABELS[name])}/>"

@@ -36,7 +36,7 @@ def asked(gathering, due):
 
 def add(gathering, patches, tile=0):
     """Answers of what forests alone can, and of what is due then."""
-    yield gathering.begin(patches, tile)
+    yield gathering.keep(gathering.chain.begin(patches, tile))
     yield from asked(gathering, gathering.due())
 
 

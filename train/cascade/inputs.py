@@ -82,7 +82,10 @@ def _forest_of(path: Path, document: dict[str, Any], first: str | None) -> dict[
     forests = {member["id"]: member for member in asked if member["kind"] == FOREST}
     names = ", ".join(forests) or "none"
     if len(asked) < 2:
-        raise UsageError(f"{path}: the ensemble asks {len(asked)} member, so nothing is saved by leaving early")
+        raise UsageError(
+            f"{path}: the ensemble asks {len(asked)} member ({', '.join(one['id'] for one in asked)}; the others have "
+            "weight 0), so nothing is saved by leaving early; lsd-train ensemble --method mean asks all"
+        )
     if first is None and len(forests) > 1:
         raise UsageError(f"{path}: several forests could be asked first: {names}; name one with --first")
     if first is None and forests:

@@ -1,0 +1,65 @@
+"""What a start does not import: seconds differ from machine to machine, lists of modules do not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tiles import L2A_NEW, optical, write_tiff
+
+from lsd.runtime.acquisition import names
+from lsd.runtime.acquisition.gate import CHECKS
+
+HEAVY = {"numpy", "rasterio", "affine", "attr", "sqlite3", "http", "email", "ssl", "socket", "urllib.request", "ctypes"}
+HEAVY |= {"xml", "unittest", "asyncio", "multiprocessing", "concurrent", "importlib.metadata", "importlib.resources"}
+NOT_BEFORE_A_PATCH = {"http", "email", "ssl", "socket", "urllib.request", "xml.sax", "paho", "watchfiles", "pyarrow"}
+OTHER_PARTS = {"torch", "onnxruntime", "lightgbm", "xgboost", "treelite", "scipy", "lsd.train", "lsd.export"}
+AT_THE_END = """
+import json, sys
+from lsd.runtime.cli.run import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+AT_THE_FIRST_PATCH = """
+import json, sys
+from lsd.runtime.chain import Chain
+begin = Chain.begin
+def first(chain, *words, **more):
+    answered = begin(chain, *words, **more)
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+    Chain.begin = begin
+    return answered
+Chain.begin = first
+from lsd.runtime.cli.run import main
+main(sys.argv[1:])
+"""
+
+
+def modules(code: str, *words: object) -> set[str]:
+    """Modules that a fresh interpreter has imported where `code` prints them."""
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("[")]
+    return set(json.loads(line))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["merge", "--help"], ["status", "--help"]], ids=" ".join)
+def test_help_imports_nothing_heavy(words):
+    imported = modules(AT_THE_END, *words)
+    assert "lsd.runtime.cli.run" in imported
+    assert imported & (HEAVY | OTHER_PARTS) == set()
+
+
+def test_the_names_that_help_lists_are_those_of_the_checks():
+    assert (*CHECKS, names.RANGE) == names.CHECK_NAMES
+
+
+def test_the_first_patch_waits_for_nothing_that_it_does_not_need(bundle, tmp_path):
+    write_tiff(tmp_path / "in" / f"{L2A_NEW}.tif", optical(), ["red", "green", "blue", "nir"])
+    imported = modules(AT_THE_FIRST_PATCH, bundle, tmp_path / "in", "-o", tmp_path / "out")
+    assert "numpy" in imported
+    assert imported & (NOT_BEFORE_A_PATCH | OTHER_PARTS) == set()
+    assert "lsd.runtime.sinks.page.run_page" not in imported
