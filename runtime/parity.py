@@ -146,7 +146,7 @@ def check_golden(bundle: Bundle, chain: Chain) -> list[StageResult]:
     """
     golden = bundle.golden()
     tolerance = ENCODER_PROBABILITY_ABSOLUTE[chain.encoder_options.precision]
-    margin_tolerance = TABLE_MARGIN_ABSOLUTE if chain.backend == "table" else COMPILED_MARGIN_ABSOLUTE
+    margin_tolerance = COMPILED_MARGIN_ABSOLUTE if chain.backend == "compiled" else TABLE_MARGIN_ABSOLUTE
     results = []
     try:
         bands = tuple(str(band) for band in golden["bands"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from _thread import LockType, allocate_lock, start_new_thread
 from ctypes import c_double, c_int, c_size_t, c_uint32, c_void_p
 from functools import cached_property
 from typing import NamedTuple
@@ -136,19 +137,28 @@ class NativeForest:
         return margins
 
     def _at_once(self, rows: NDArray[np.float32], margins: NDArray[np.floating], parts: list[slice]) -> None:
-        """Each part in its own thread, the first in this one."""
-        statuses = [0] * len(parts)
+        """Each part in a thread of its own, the first in this one.
 
-        def one(i: int) -> None:
-            statuses[i] = self._part(rows[parts[i]], margins[parts[i]])
-
+        Threads are started without `threading`, which takes four times as long (90 against 20 microseconds): a batch
+        of a small forest is done in 400.
+        """
+        statuses = [NO_MEMORY] * len(parts)
         self._handle()  # what it raises is raised here
-        others = [threading.Thread(target=one, args=(i,)) for i in range(1, len(parts))]
-        for thread in others:
-            thread.start()
-        one(0)
-        for thread in others:
-            thread.join()
+
+        def one(i: int, busy: LockType) -> None:
+            try:
+                statuses[i] = self._part(rows[parts[i]], margins[parts[i]])
+            finally:
+                busy.release()
+
+        locks = [allocate_lock() for _ in parts]
+        for i, busy in enumerate(locks):
+            busy.acquire()
+            if i:
+                start_new_thread(one, (i, busy))
+        one(0, locks[0])
+        for busy in locks:
+            busy.acquire()
         self._done(max(statuses))
 
     def _part(self, rows: NDArray[np.float32], margins: NDArray[np.floating]) -> int:

@@ -59,27 +59,35 @@ class ForestTable:
 
     def check(self) -> None:
         """Raise BundleError unless every index stays inside its tree and every walk ends."""
-        nodes, leaves = np.diff(self.node_offset), np.diff(self.leaf_offset)
+        if not (self._offsets_fit() and self._trees_are_closed()):
+            raise BundleError("forest table is malformed: an index leaves its tree; export the bundle again")
+
+    def _offsets_fit(self) -> bool:
+        """The offsets rise from 0 to what the arrays hold. Nothing larger than these arrays is made to find out."""
         sizes = {len(getattr(self, name)) for name in ("feature", "threshold", "default_left", "left", "right")}
-        ends = int(self.node_offset[-1]), int(self.leaf_offset[-1])
-        start = np.repeat(self.node_offset[:-1], nodes)
-        local = np.arange(ends[0], dtype=np.int32) - start
+        if len(self.node_offset) != len(self.leaf_offset) or not len(self.node_offset) or len(sizes) != 1:
+            return False
+        nodes, leaves = (np.diff(offset.astype(np.int64)) for offset in (self.node_offset, self.leaf_offset))
+        return (
+            bool(self.node_offset[0] == 0 and self.leaf_offset[0] == 0)
+            and bool((nodes >= 0).all() and (leaves == nodes + 1).all())
+            and sizes == {int(self.node_offset[-1])}
+            and len(self.leaf_value) == int(self.leaf_offset[-1])
+        )
+
+    def _trees_are_closed(self) -> bool:
+        nodes, leaves = np.diff(self.node_offset), np.diff(self.leaf_offset)
+        local = np.arange(len(self.feature), dtype=np.int32) - np.repeat(self.node_offset[:-1], nodes)
         inner, leaf = np.repeat(nodes, nodes), np.repeat(leaves, nodes)
         fits = (
-            len(self.leaf_offset) == len(self.node_offset)
-            and self.node_offset[0] == 0
-            and self.leaf_offset[0] == 0
-            and bool((nodes >= 0).all() and (leaves == nodes + 1).all())
-            and sizes == {ends[0]}
-            and len(self.leaf_value) == ends[1]
+            bool((nodes <= MAX_NODES_PER_TREE).all())
             and bool((self.feature < self.n_features).all())
             and not bool(np.isnan(self.threshold).any())
-            and bool(np.isfinite(self.leaf_value).all())
+            and bool(np.isfinite(self.leaf_value).all() and np.isfinite(self.base_margin))
         )
         for child in (self.left, self.right):
             fits = fits and bool(((child > local) & (child < inner) | (child < 0) & (~child < leaf)).all())
-        if not fits:
-            raise BundleError("forest table is malformed: an index leaves its tree; export the bundle again")
+        return fits
 
 
 _ARRAYS = tuple(field.name for field in fields(ForestTable))[3:]
@@ -134,7 +142,7 @@ def forest_from_bytes(data: bytes, name: str) -> ForestTable:
         if forest.accumulator not in ("float64", "float32") or not 0 < forest.n_features <= MAX_FEATURES:
             raise BundleError(f"accumulator {forest.accumulator!r}, {forest.n_features} features")
         forest.check()
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
         raise BundleError(f"{name}: not a forest table of this version ({error}); export the bundle again") from error
     return forest
 

@@ -77,19 +77,37 @@ static int number_leaves(const table *t, uint32_t tree, numbering *out) {
 
 /* --- tests -------------------------------------------------------------------------------------------------------- */
 
+enum { KEY_BITS = 49, DIGIT_BITS = 11, DIGIT = (1 << DIGIT_BITS) - 1 };
+
 typedef struct {
   uint16_t feature, nan_goes_right;
   float threshold;
   uint32_t node;
 } use;
 
-static int order_of_uses(const void *a, const void *b) {
-  const use *x = a, *y = b;
-  if (x->feature != y->feature) return x->feature < y->feature ? -1 : 1;
-  if (x->nan_goes_right != y->nan_goes_right) return x->nan_goes_right < y->nan_goes_right ? -1 : 1;
-  return (x->threshold > y->threshold) - (x->threshold < y->threshold);
+/* By feature, side of NaN, threshold; -0 and 0 are one threshold. */
+static uint64_t key_of(const use *one) {
+  float threshold = one->threshold == 0 ? 0.0f : one->threshold;
+  uint32_t bits;
+  memcpy(&bits, &threshold, sizeof bits);
+  bits ^= bits >> 31 ? UINT32_MAX : UINT32_C(1) << 31; /* unsigned order is then that of the values */
+  return (uint64_t)one->feature << 33 | (uint64_t)one->nan_goes_right << 32 | bits;
 }
 
+/* Radix sort, the lowest digit first; `spare` has room for as many. */
+static void sort_uses(use *uses, use *spare, size_t n) {
+  for (int shift = 0; shift < KEY_BITS; shift += DIGIT_BITS) {
+    size_t place[1 << DIGIT_BITS] = {0}, sum = 0;
+    for (size_t i = 0; i < n; i++) place[key_of(uses + i) >> shift & DIGIT]++;
+    for (size_t digit = 0; digit <= DIGIT; digit++) {
+      size_t count = place[digit];
+      place[digit] = sum;
+      sum += count;
+    }
+    for (size_t i = 0; i < n; i++) spare[place[key_of(uses + i) >> shift & DIGIT]++] = uses[i];
+    memcpy(uses, spare, n * sizeof *uses);
+  }
+}
 
 /* Numbers the tests of sorted uses: test_of[node], and the groups and thresholds of a block, each unless NULL. */
 typedef struct {
@@ -126,7 +144,7 @@ typedef struct {
   const table *from;
   lsd_forest *forest;
   uint16_t *test_of; /* of every node of the table */
-  use *uses;         /* room for all of them */
+  use *uses, *spare; /* room for all of them */
   lsd_small_node *nodes; /* of the trees in the bit form, in the order of the table */
 } builder;
 
@@ -143,7 +161,7 @@ static int build_blocks(builder *b, uint32_t first, uint32_t n) {
       b->uses[n_uses++] =
           (use){b->from->feature[node], b->from->default_left[node] != 1, b->from->threshold[node], (uint32_t)node};
   }
-  qsort(b->uses, n_uses, sizeof *b->uses, order_of_uses);
+  sort_uses(b->uses, b->spare, n_uses);
   test_counts counts = number_tests(b->uses, n_uses, NULL, NULL, NULL);
   int too_many = counts.n_tests > MAX_PLANES - FIRST_TEST;
   int better_halved = counts.n_distinct > CACHED_TESTS && n_uses < LEAST_SHARING * (size_t)counts.n_distinct;
@@ -295,9 +313,9 @@ static lsd_forest *build(const table *t, lsd_forest *forest, uint32_t n_nodes, u
                          const void *leaf_value) {
   int any_walked = 0;
   builder b = {t, forest, resized(NULL, n_nodes, sizeof(uint16_t)), resized(NULL, n_nodes, sizeof(use)),
-               resized(NULL, n_nodes, sizeof(lsd_small_node))};
+               resized(NULL, n_nodes, sizeof(use)), resized(NULL, n_nodes, sizeof(lsd_small_node))};
   forest->trees = calloc(forest->n_trees + (size_t)1, sizeof *forest->trees);
-  int fits = b.test_of && b.uses && b.nodes && forest->trees;
+  int fits = b.test_of && b.uses && b.spare && b.nodes && forest->trees;
   for (uint32_t i = 0; fits && i < forest->n_trees; i++) {
     numbering leaves;
     lsd_tree *tree = forest->trees + i;
@@ -315,6 +333,7 @@ static lsd_forest *build(const table *t, lsd_forest *forest, uint32_t n_nodes, u
          build_visits(forest, b.nodes, n_nodes);
   free(b.test_of);
   free(b.uses);
+  free(b.spare);
   free(b.nodes);
   if (fits) return forest;
   lsd_forest_free(forest);

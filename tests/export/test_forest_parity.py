@@ -11,7 +11,9 @@ from lsd.export.adversarial import adversarial_rows
 from lsd.export.forest_from_treelite import forest_from_file, largest_float32_going_left, treelite_from_file
 from lsd.export.references import gtil_margins, library_margins
 from lsd.runtime.errors import BundleError
+from lsd.runtime.forest.native import NativeForest
 from lsd.runtime.forest.walk import TableWalk
+from lsd.runtime.native.library import ISA_NAMES, absence, instruction_sets
 
 
 def training_rows(seed, missing):
@@ -45,7 +47,14 @@ def test_margins_equal_the_library_bit_for_bit(library, missing, seed, tmp_path)
     hard = np.concatenate([rows, adversarial_rows(forest, rows, 3000, seed)])
     assert np.isnan(hard).any() and np.isinf(hard).any()
     assert np.isin(hard[:, 0], forest.threshold[forest.feature == 0]).sum() > 20
-    np.testing.assert_array_equal(TableWalk(forest).margins(hard), library_margins(path, library, hard))
+    theirs = library_margins(path, library, hard)
+    np.testing.assert_array_equal(TableWalk(forest).margins(hard), theirs)
+    assert absence() is None, absence()
+    for isa in instruction_sets():
+        kernel = NativeForest(forest, isa=isa)
+        np.testing.assert_array_equal(kernel.margins(hard), theirs, err_msg=ISA_NAMES[isa])
+        one_by_one = np.concatenate([kernel.margins(hard[i : i + 1]) for i in range(300)])
+        np.testing.assert_array_equal(one_by_one, theirs[:300], err_msg=f"{ISA_NAMES[isa]}, single rows")
 
 
 @pytest.mark.parametrize(("library", "tolerance"), [("lightgbm", 0), ("xgboost", 1e-5)])
@@ -88,6 +97,17 @@ def test_categorical_split_is_refused(tmp_path):
     lightgbm.train(settings, data, 3).save_model(tmp_path / "forest.txt")
     with pytest.raises(BundleError, match="splits on a category"):
         forest_from_file(tmp_path / "forest.txt", "lightgbm")
+
+
+@pytest.mark.parametrize("one_hot_limit", [1, 100], ids=["sets of categories", "one category"])
+def test_categorical_split_of_xgboost_is_refused(one_hot_limit, tmp_path):
+    rows = np.random.default_rng(0).integers(0, 6, (600, 2)).astype(np.float32)
+    labels = np.isin(rows[:, 0], (1, 4)).astype(int)
+    data = xgboost.DMatrix(rows, labels, feature_types=["c", "q"], enable_categorical=True)
+    settings = {"objective": "binary:logistic", "nthread": 1, "max_cat_to_onehot": one_hot_limit}
+    xgboost.train(settings, data, 3).save_model(tmp_path / "forest.ubj")
+    with pytest.raises(BundleError, match="splits on a category"):
+        forest_from_file(tmp_path / "forest.ubj", "xgboost")
 
 
 def test_unreadable_model_file(tmp_path):

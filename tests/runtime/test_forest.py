@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,38 @@ def test_truncated_file_is_refused(length):
     data = forest_to_bytes(random_forest(1))
     with pytest.raises(BundleError, match="not a forest table"):
         forest_from_bytes(data[: min(length, len(data) - 65)], "x")
+
+
+@pytest.mark.parametrize("place", [0, 5, -1])
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31), 2**30])
+@pytest.mark.parametrize("array", ["node_offset", "leaf_offset"])
+def test_an_offset_that_would_need_gigabytes_is_refused_at_once(array, value, place):
+    forest = random_forest(1)
+    changed = getattr(forest, array).copy()
+    changed[place] = value
+    with pytest.raises(BundleError, match="malformed"):
+        forest_from_bytes(forest_to_bytes(replace(forest, **{array: changed})), "x")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"n_features":6', b'"n_features":Infinity'),
+        (b'"n_features":6', b'"n_features":' + b"[" * 100_000),
+        (b'"base_margin":"0x1.0000000000000p-2"', b'"base_margin":"0x1p99999"'),
+        (b'"base_margin":"0x1.0000000000000p-2"', b'"base_margin":"nan"'),
+        (b'"offset":0', b'"offset":18446744073709551616'),
+    ],
+)
+def test_a_header_with_an_absurd_value_is_refused(old, new):
+    data = forest_to_bytes(random_forest(1))
+    (length,) = struct.unpack_from("<I", data, 8)
+    head, rest = data[12 : 12 + length], data[12 + length + -(12 + length) % 64 :]
+    assert old in head
+    head = head.replace(old, new, 1)
+    changed = data[:8] + struct.pack("<I", len(head)) + head
+    with pytest.raises(BundleError, match="not a forest table of this version"):
+        forest_from_bytes(changed + b"\0" * (-len(changed) % 64) + rest, "x")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from lsd.runtime.cli.run import main
 try:
     main(sys.argv[1:])
 finally:
-    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+    sys.stderr.write(json.dumps(sorted(sys.modules)) + "\\n")
 """
 AT_THE_FIRST_PATCH = """
 import json, sys
@@ -30,8 +30,8 @@ from lsd.runtime.chain import Chain
 begin = Chain.begin
 def first(chain, *words, **more):
     answered = begin(chain, *words, **more)
-    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
     Chain.begin = begin
+    sys.stderr.write(json.dumps(sorted(sys.modules)) + "\\n")  # in one piece: other threads talk, too
     return answered
 Chain.begin = first
 from lsd.runtime.cli.run import main
@@ -42,8 +42,9 @@ main(sys.argv[1:])
 def modules(code: str, *words: object) -> set[str]:
     """Modules that a fresh interpreter has imported where `code` prints them."""
     ran = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
-    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("[")]
-    return set(json.loads(line))
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("[")]
+    assert lines, ran.stderr
+    return set(json.loads(lines[0]))
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["merge", "--help"], ["status", "--help"]], ids=" ".join)
