@@ -73,7 +73,7 @@ class RunReport:
             for line in event.warnings:
                 self._say(f"look: {line}")
         elif isinstance(event, Stopping):
-            self._say(f"{event.reason}: finishing the tile in hand; once more stops at once")
+            self._say(f"{event.reason}: finishing the tiles in hand; once more stops at once")
 
     def _say(self, line: str) -> None:
         if self._quiet < 2:

@@ -1,4 +1,4 @@
-"""SIGTERM: the first asks the run to end after the tile in hand, the second stops at once, as Ctrl-C does."""
+"""SIGTERM: the first asks the run to end after the tiles in hand, the second stops at once, as Ctrl-C does."""
 
 from __future__ import annotations
 

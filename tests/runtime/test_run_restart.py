@@ -235,7 +235,7 @@ def test_sigterm_finishes_the_tile_in_hand_and_the_next_run_does_the_rest(bundle
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     ran = ended(process)
-    assert ran.code == 0 and "SIGTERM: finishing the tile in hand; once more stops at once" in ran.err
+    assert ran.code == 0 and "SIGTERM: finishing the tiles in hand; once more stops at once" in ran.err
     assert ran.err.splitlines()[-1].startswith("STOPPED, DONE | ")
     assert (out / L2A_NEW / "scores.tif").is_file() and not (out / f"zz_{L2A_NEW}").exists()
     again = invoke(main, bundle, good, "-o", out, "--stride", "4", "--json")

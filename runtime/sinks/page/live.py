@@ -16,7 +16,7 @@ _HEADINGS = {
     "watching": "The run waits for tiles",
     "scoring": "The run goes on",
     "paused": "The run is paused: the output cannot be written",
-    "stopping": "The run is stopping; the tile in hand is finished first",
+    "stopping": "The run is stopping; the tiles in hand are finished first",
     "ended": "The run has ended",
 }
 
