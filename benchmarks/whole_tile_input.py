@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from numpy.typing import NDArray
-from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from lsd.export.adversarial import simulated_patches
@@ -160,7 +160,7 @@ def _write(path: Path, block: NDArray[Any], size_px: int, dtype: str, gsd_m: int
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
         "driver": "GTiff", "width": size_px, "height": size_px, "count": 1, "crs": "EPSG:32633", "dtype": dtype,
-        "transform": from_origin(399_960, 5_300_040, gsd_m, gsd_m), "tiled": True,
+        "transform": Affine(gsd_m, 0, 399_960, 0, -gsd_m, 5_300_040), "tiled": True,
         "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "compress": "ZSTD", "zstd_level": 1,
     }  # fmt: skip
     height, width = (max(BLOCK_PX // side, 1) * side for side in block.shape)

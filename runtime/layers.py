@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform
 from rasterio.windows import Window as RasterWindow
 
 from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
 from lsd.runtime.errors import TileError
+from lsd.runtime.ingest.projection import placed
 from lsd.runtime.ingest.raster import GDAL_ERRORS, is_valid, open_raster, read_window
+from lsd.runtime.nodata import mask_zeros
 from lsd.runtime.tiles import BandSource, Grid
 
 OFFSET_DN = 1000.0
@@ -92,20 +93,20 @@ def _native(layer: Layer, _: Grid, y: int, x: int, height: int, width: int) -> P
 def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
     """float32 (channel, y, x) of a window of the layer's own grid, in canonical units, NaN where invalid.
 
-    Optical: zero in all bands of the layer is nodata, zero in one is a dark pixel. Radar: 0 dB is nodata, and so are
-    power and amplitude that are not positive.
+    Zeros are told by `mask_zeros` among the bands of the layer; radar power and amplitude that are not positive are
+    invalid too.
     """
     pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
     for i, (source, dataset, mask) in enumerate(zip(layer.sources, layer.datasets, layer.masks, strict=True)):
         raw = read_window(dataset, [source.index], window)[0]
-        pixels[i] = np.where(is_valid(raw, source.nodata), raw, np.nan)
+        pixels[i] = raw
+        if source.nodata is not None or raw.dtype.kind == "f":
+            invalid = ~is_valid(raw, source.nodata)
+            if invalid.any():
+                pixels[i][invalid] = np.nan
         if mask is not None:
             pixels[i][read_window(mask, [1], window)[0] != 0] = np.nan
-    optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
-    if optical:
-        light = pixels[optical]
-        light[:, ~(np.nan_to_num(light) != 0).any(axis=0)] = np.nan
-        pixels[optical] = light
+    mask_zeros(pixels, [source.band for source in layer.sources])
     for i, source in enumerate(layer.sources):
         band = pixels[i]
         if source.conversion == "add_1000":
@@ -115,8 +116,6 @@ def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
         elif source.conversion in ("linear_to_db", "amplitude_to_db"):
             factor = 10.0 if source.conversion == "linear_to_db" else 20.0
             pixels[i] = _decibels(band, factor)
-        elif i not in optical:
-            band[band == 0] = np.nan
     return pixels
 
 
@@ -184,7 +183,7 @@ def radar_resampling(source: Grid, tile: Grid) -> Resampling:
     """
     columns, rows = _source_px(source, tile, 0, 0, tile.height_px, tile.width_px)
     steps = np.ptp(columns) / tile.width_px, np.ptp(rows) / tile.height_px
-    is_alike = all(np.isfinite(step) and 1 / SAME_SIZE <= step <= SAME_SIZE for step in steps)
+    is_alike = all(1 / SAME_SIZE <= step <= SAME_SIZE for step in steps)
     return Resampling.nearest if is_alike else Resampling.bilinear
 
 
@@ -230,8 +229,6 @@ def _source_window(source: Grid, tile: Grid, top: int, left: int, height: int, w
     columns, rows = _source_px(source, tile, top, left, height, width)
     spans = []
     for px, block_px, size_px in ((columns, width, source.width_px), (rows, height, source.height_px)):
-        if not np.isfinite(px).all():
-            return None
         margin = MARGIN_PX * max(1.0, np.ptp(px) / block_px)  # a finer source is averaged over more of its pixels
         spans.append((max(0, int(np.floor(px.min() - margin))), min(size_px, int(np.ceil(px.max() + margin)))))
     (x0, x1), (y0, y1) = spans
@@ -241,12 +238,16 @@ def _source_window(source: Grid, tile: Grid, top: int, left: int, height: int, w
 def _source_px(
     source: Grid, tile: Grid, top: int, left: int, height: int, width: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Columns and rows in the source's pixels of points along the outline of a part of the tile."""
+    """Columns and rows in the source's pixels of points along the outline of a part of the tile.
+
+    Raises:
+        TileError: the source's CRS has no place for one of them.
+    """
     along = np.linspace(0.0, 1.0, EDGE_POINTS)
     x = left + width * np.concatenate([along, along, np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)])
     y = top + height * np.concatenate([np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS), along, along])
     east, north = tile.ground(x, y)
     if source.crs != tile.crs:
-        east, north = (np.asarray(axis) for axis in transform(tile.crs, source.crs, east, north))
+        east, north = placed("the tile's outline", tile.crs, source.crs, east, north)
     columns, rows = source.pixel(east, north)
     return columns, rows

@@ -65,8 +65,11 @@ class _Channels:
     def bands(self, stored: Pixels) -> Pixels:
         """float32 (band, y, x): a channel as it is, or its level minus the level of the mean power before, in dB.
 
-        A pixel of a difference is valid where the scene after the event and every scene before it are.
+        `stored` itself where every band is a channel, in order. A pixel of a difference is valid where the scene after
+        the event and every scene before it are.
         """
+        if self._of_band == [[i] for i in range(len(stored))]:
+            return stored
         pixels = np.empty((len(self._of_band), *stored.shape[1:]), np.float32)
         for i, (after, *earlier) in enumerate(self._of_band):
             pixels[i] = stored[after]
@@ -115,9 +118,12 @@ class TileReader:
         Raises:
             TileError: a file cannot be read.
         """
-        stored = np.empty((len(self._channels.sources), height, width), np.float32)
-        for layer in self._layers:
-            stored[list(layer.positions)] = read_layer(layer, self.tile.grid, y, x, height, width)
+        if len(self._layers) == 1:  # its channels are all there are, in order
+            stored = read_layer(self._layers[0], self.tile.grid, y, x, height, width)
+        else:
+            stored = np.empty((len(self._channels.sources), height, width), np.float32)
+            for layer in self._layers:
+                stored[list(layer.positions)] = read_layer(layer, self.tile.grid, y, x, height, width)
         pixels = self._channels.bands(stored)
         out_of_range = _mask_implausible(pixels, self.bands)
         cloud = self._clouds.invalid(y, x, height, width) if self._clouds else None

@@ -26,7 +26,7 @@ from lsd.runtime.memory import GDAL_CACHE_MB, gdal_limits
 from lsd.runtime.scoring import Scoring, ScoringOptions, TileInHand
 from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.sinks.summary import failed_result
-from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
+from lsd.runtime.sources import Memo, SourceOptions, TileFailure, tiles_of
 from lsd.runtime.stopwatch import Stopwatch
 from lsd.runtime.stream.drift import StreamDrift
 from lsd.runtime.stream.events import Drifted, Listener, Queued, TileBegun, TileEnded, TileKnown, TilesWaiting
@@ -110,6 +110,8 @@ class Run:
         self.serving, self.output, self.plan, self.tell, self.stop = serving, output, plan, tell, stop
         self._begun: set[tuple[str, str]] = set()  # folder and key, of this process
         self._files: dict[str, frozenset[Path]] = {}  # folder -> files of its tile
+        self._memo = Memo() if plan.goes_on else None  # of rasters that earlier rounds opened
+        self._same: dict[str, Tile] = {}  # folder -> answered tile; given again as it is, nothing of it has changed
         self._drift = StreamDrift()
         self._refused: set[tuple[str, str]] = set()  # tile and reason, told without a place in the journal
         self._attempts: dict[str, int] = {}  # folder -> how often it was begun, of tiles that were just begun
@@ -145,7 +147,7 @@ class Run:
 
     def _take(self, round_: Round) -> None:
         names: set[str] = set()
-        for found in tiles_of(round_.sources, self.plan.sources, round_.left_alone):
+        for found in tiles_of(round_.sources, self.plan.sources, round_.left_alone, self._memo):
             if self.stop.is_set():
                 return
             if self.plan.reload:
@@ -188,6 +190,7 @@ class Run:
         """Tell of a failure that has no place in the journal: its folder is another tile's; once for each reason."""
         result = failed_result(tile_id, error, {})
         if (tile_id, result.error or "") not in self._refused:
+            self._end_all()  # a good tile of that name is told first, or its result would take the place of this one
             self._refused.add((tile_id, result.error or ""))
             self.tell(TileEnded(result))
 
@@ -222,6 +225,9 @@ class Run:
     def _begin(self, tile: Tile, names: set[str]) -> BegunTile | None:
         """Note in the journal that a tile is begun; None if it is known, or refused."""
         folder = folder_name(tile.id)
+        if self._same.get(folder) is tile and folder not in names:
+            names.add(folder)
+            return None
         self.output.check()
         try:
             files = frozenset(files_of(tile))
@@ -231,7 +237,9 @@ class Run:
         except TileError as error:
             self._refuse(tile.id, error)
             return None
+        self._same.pop(folder, None)
         if self._ending.ended.get(folder) == key:
+            self._same[folder] = tile
             return None
         journal = self.output.journal
         entry = journal.entry(folder)

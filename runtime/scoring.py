@@ -23,7 +23,7 @@ from lsd.runtime.errors import LsdError
 from lsd.runtime.gathering import Gathering
 from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.pending import Answered, Pending
-from lsd.runtime.reader import patch_batches, read_windows
+from lsd.runtime.reader import Window, patch_batches, read_windows
 from lsd.runtime.scores import Scores, TileScores
 from lsd.runtime.sinks.quicklook import Quicklook
 from lsd.runtime.stopwatch import Stopwatch
@@ -83,13 +83,17 @@ class Scoring:
         """Patches that wait for the encoders."""
         return len(self._gathering)
 
-    def take(self, tile: Tile, stopwatch: Stopwatch) -> Generator[list[TileInHand], None, None]:
+    def take(
+        self, tile: Tile, stopwatch: Stopwatch, windows: Iterator[Window] | None = None
+    ) -> Generator[list[TileInHand], None, None]:
         """Score a tile; yields after every batch the tiles that are complete by then, this one or earlier ones.
 
         At the end patches of it may wait for others still. Windows are read ahead in a thread of their own: memory
         holds three. Seconds go to the stages `read` (of that thread), `wait` (for it), `score` (features and forests)
         and `encode` (encoders, shared among tiles by patches).
 
+        Args:
+            windows: the tile's pixels, where they lie in memory already.
         Raises:
             TileError: the tile is smaller than a patch, or a file cannot be read; nothing of it waits any more.
         """
@@ -98,7 +102,7 @@ class Scoring:
         one = self._in_hand[number] = TileInHand(tile, TileScores(grid), Quicklook(tile), stopwatch)
         reading = Stopwatch()
         try:
-            with closing(self._begun(self._batches(one, grid, reading), number, stopwatch)) as begun:
+            with closing(self._begun(self._batches(one, grid, reading, windows), number, stopwatch)) as begun:
                 for answered in begun:
                     self._gathering.keep(answered)
                     one.undecided += sum(map(len, answered.pending))
@@ -116,12 +120,15 @@ class Scoring:
         one.is_read = True
         yield self._complete()
 
-    def _batches(self, one: TileInHand, grid: PatchGrid, reading: Stopwatch) -> Generator[PatchBatch, None, None]:
+    def _batches(
+        self, one: TileInHand, grid: PatchGrid, reading: Stopwatch, windows: Iterator[Window] | None
+    ) -> Generator[PatchBatch, None, None]:
         """The patches of a tile; its windows go into its picture, too."""
         options = self._options
-        read = _timed(read_windows(one.tile, grid, options.window_rows, options.window_columns), reading, "read")
-        with closing(ahead(read)) as windows:
-            for window in _timed(windows, one.stopwatch, "wait"):
+        if windows is None:
+            windows = read_windows(one.tile, grid, options.window_rows, options.window_columns)
+        with closing(ahead(_timed(windows, reading, "read"))) as ready:
+            for window in _timed(ready, one.stopwatch, "wait"):
                 one.quicklook.add(window)
                 yield from _timed(patch_batches(window, grid, options.batch_size), one.stopwatch, "score")
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.warp import transform
 
 from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, Orbit
+from lsd.runtime.ingest.projection import placed
 
 Conversion = Literal["none", "add_1000", "reflectance_to_dn", "linear_to_db", "amplitude_to_db"]
 CloudKind = Literal["scl", "mask"]
@@ -58,11 +58,15 @@ class Grid:
 
 
 def outline_deg(grid: Grid) -> tuple[tuple[float, float], ...]:
-    """Longitude and latitude (WGS 84) of the upper left, upper right, lower right and lower left corner of a grid."""
+    """Longitude and latitude (WGS 84) of the upper left, upper right, lower right and lower left corner of a grid.
+
+    Raises:
+        TileError: a corner has no place on the ground.
+    """
     corners = [(0, 0), (grid.width_px, 0), (grid.width_px, grid.height_px), (0, grid.height_px)]
     east, north = zip(*(grid.ground(x, y) for x, y in corners), strict=True)
-    longitude, latitude = transform(grid.crs, CRS.from_epsg(4326), list(east), list(north))
-    return tuple((round(x, 7), round(y, 7)) for x, y in zip(longitude, latitude, strict=True))
+    longitude, latitude = placed("the corners of the grid", grid.crs, CRS.from_epsg(4326), east, north)
+    return tuple((round(float(x), 7), round(float(y), 7)) for x, y in zip(longitude, latitude, strict=True))
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,7 @@ def main(
             options.pre_scenes,
             options.force_coarse_radar,
             options.remote,
+            force_of(options.forced),
         ),
         scoring=memory.scoring,
         gdal_cache_mb=memory.gdal_cache_mb,

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.warp import transform_bounds
 
 from lsd.runtime.errors import TileError
-from lsd.runtime.ingest.raster import GDAL_ERRORS
+from lsd.runtime.ingest.projection import placed_bounds
 from lsd.runtime.tiles import CloudKind, CloudLayer, Decision, Grid
 
 INVALID: dict[CloudKind, tuple[int, ...]] = {"scl": (0, 1, 3, 8, 9, 10, 11), "mask": (1, 2, 3)}
@@ -55,10 +54,7 @@ def _refuse_other_size(path: Path, kind: CloudKind, grid: Grid, optical: Grid) -
     A layer in another CRS cannot have the same outline: it has to hold that of the optical bands.
     """
     ours, theirs = _outline(grid), _outline(optical)
-    try:
-        placed = theirs if grid.crs == optical.crs else transform_bounds(optical.crs, grid.crs, *theirs)
-    except GDAL_ERRORS as error:
-        raise TileError(f"{path} cannot be placed on the grid of the optical bands ({error})") from error
+    placed = placed_bounds(path, optical.crs, grid.crs, theirs)
     tolerance = 1.01 * max(*_pixel(ours, grid), *_pixel(placed, optical))
     beyond = [sign * (b - a) for a, b, sign in zip(ours, placed, (-1, -1, 1, 1), strict=True)]  # > 0: layer too small
     if max(beyond) > tolerance or (grid.crs == optical.crs and min(beyond) < -tolerance):

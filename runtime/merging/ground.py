@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
-from rasterio.warp import transform, transform_bounds
 
+from lsd.runtime.errors import TileError
+from lsd.runtime.ingest.projection import placed_bounds, projected
 from lsd.runtime.sinks.coverage import inside_any
 
 Boxes = NDArray[np.int64]  # (n, 4): left, bottom, right, top in mm of a CRS
 MM_PER_M = 1000
+WGS84 = CRS.from_epsg(4326)
 # A side of at most 640 m stays straight in another UTM zone to well under a centimetre.
 PIECE_MM = 640 * MM_PER_M
 _STRIP_EDGES = 64  # edges of boxes swept together
@@ -81,9 +82,7 @@ def transformed(points: NDArray[np.float64], source: CRS, target: CRS) -> NDArra
     """Points (..., 2), east and north, in another CRS; infinite where they have no place there."""
     if source == target or not points.size:
         return points
-    flat = points.reshape(-1, 2)
-    east, north = transform(source, target, flat[:, 0], flat[:, 1])
-    return np.stack([np.asarray(east, np.float64), np.asarray(north, np.float64)], axis=1).reshape(points.shape)
+    return np.stack(projected(source, target, points[..., 0], points[..., 1]), axis=1).reshape(points.shape)
 
 
 def quad_area(quads: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,9 +143,9 @@ def _bounds_m(boxes: Boxes) -> tuple[float, float, float, float]:
 def _near(crs: CRS, boxes: Boxes, other: CRS, theirs: Boxes) -> bool:
     """False if the bounds of both in longitude and latitude are apart, so that nothing needs to be transformed."""
     try:
-        west, south, east, north = transform_bounds(crs, "EPSG:4326", *_bounds_m(boxes), densify_pts=21)
-        west_2, south_2, east_2, north_2 = transform_bounds(other, "EPSG:4326", *_bounds_m(theirs), densify_pts=21)
-    except CRSError:  # no way to longitude and latitude: look closely
+        west, south, east, north = placed_bounds("ground", crs, WGS84, _bounds_m(boxes))
+        west_2, south_2, east_2, north_2 = placed_bounds("ground", other, WGS84, _bounds_m(theirs))
+    except TileError:  # no way to longitude and latitude: look closely
         return True
     apart = south > north_2 or south_2 > north
     width, width_2 = (east - west) % 360, (east_2 - west_2) % 360  # across the antimeridian east is the smaller

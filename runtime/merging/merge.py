@@ -13,7 +13,6 @@ import numpy as np
 from rasterio.crs import CRS
 
 from lsd.runtime.errors import SourceError, TileError, UsageError
-from lsd.runtime.ingest.raster import GDAL_ERRORS
 from lsd.runtime.merging.findings import Finding, findings_of
 from lsd.runtime.merging.ground import Boxes, corners_m, ground_m2, quad_area, transformed
 from lsd.runtime.merging.mosaic import Mosaic, mosaic_of
@@ -134,10 +133,7 @@ def _check_reachable(tiles: Sequence[ScoredTile], crs: CRS) -> None:
     """Raise UsageError if a tile has no sound place in the merged CRS."""
     for tile in tiles:
         corners = corners_m(tile.outline())
-        try:
-            there = transformed(corners, tile.grid.crs, crs)
-        except GDAL_ERRORS:
-            there = np.full_like(corners, np.inf)
+        there = transformed(corners, tile.grid.crs, crs)
         known = bool(np.isfinite(there).all())
         if not known or not 1 / _MAX_STRETCH < float((quad_area(there) / quad_area(corners))[0]) < _MAX_STRETCH:
             raise UsageError(

@@ -9,9 +9,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.warp import transform_bounds
 
 from lsd.runtime.bands import PATCH_GSD_M, PATCH_SIZE_PX
+from lsd.runtime.ingest.projection import placed_bounds
 from lsd.runtime.merging.ground import MM_PER_M, transformed
 from lsd.runtime.merging.scored_tile import ScoredTile, class_of
 from lsd.runtime.scores import LOOK_CLASS, NOTHING_SEEN, POSSIBLE
@@ -108,12 +108,7 @@ def _add(mosaic: Mosaic, tile: ScoredTile, rows: NDArray[np.intp], columns: NDAr
 def _bounds(tile: ScoredTile, crs: CRS) -> tuple[float, float, float, float]:
     """Left, bottom, right, top of a tile in metres of a CRS."""
     left, bottom, right, top = (float(edge) for edge in tile.outline()[0] / MM_PER_M)
-    if tile.grid.crs == crs:
-        return left, bottom, right, top
-    found: tuple[float, float, float, float] = transform_bounds(
-        tile.grid.crs, crs, left, bottom, right, top, densify_pts=21
-    )
-    return found
+    return placed_bounds(tile.folder, tile.grid.crs, crs, (left, bottom, right, top))
 
 
 def _grid(

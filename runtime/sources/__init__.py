@@ -5,6 +5,7 @@ A path is a SAFE, a zip, a stack, a folder of single-band files, a tile file, a 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,26 +14,31 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from lsd.runtime.errors import LsdError, SourceError, TileError
-from lsd.runtime.ingest.raster import on_disk, open_raster
+from lsd.runtime.ingest.raster import GDAL_ERRORS, on_disk
 from lsd.runtime.sources import bigearthnet, ssl4eo
 from lsd.runtime.sources.assembly import tile_of
-from lsd.runtime.sources.folder import is_side_file, product_from_folder, tiffs_in
+from lsd.runtime.sources.folder import MASK_KEY, is_side_file, product_from_folder, tiffs_in
 from lsd.runtime.sources.joining import FoundScene, joined, loose_scene
+from lsd.runtime.sources.memo import Memo
 from lsd.runtime.sources.part import product_of
 from lsd.runtime.sources.product import Candidate, SourceOptions, TileFailure, band_name_of
 from lsd.runtime.sources.safe import is_safe, is_sentinel1_safe
 from lsd.runtime.sources.stac_catalog import candidate_of_item, candidates_of_catalog, is_stac_catalog
-from lsd.runtime.sources.stac_item import MAX_ITEM_BYTES, is_stac_item, read_item
+from lsd.runtime.sources.stac_item import MAX_ITEM_BYTES, files_of_item, is_stac_item, read_item
+from lsd.runtime.sources.stack import is_stack
 from lsd.runtime.sources.tile_file import candidate_of_tile_file, is_tile_file
 from lsd.runtime.tiles import Tile
 
-__all__ = ["SourceOptions", "TileFailure", "tiles_of"]
+__all__ = ["Memo", "SourceOptions", "TileFailure", "tiles_of"]
 
 MAX_DEPTH = 32  # folders above a tile that may go into its id
 
 
 def tiles_of(
-    paths: Sequence[Path], options: SourceOptions | None = None, left_alone: Collection[Path] = ()
+    paths: Sequence[Path],
+    options: SourceOptions | None = None,
+    left_alone: Collection[Path] = (),
+    memo: Memo | None = None,
 ) -> Iterator[Tile | TileFailure]:
     """The tiles below some paths, in sorted order within each path, every file once.
 
@@ -41,7 +47,9 @@ def tiles_of(
 
     Args:
         left_alone: resolved paths, files and whole folders, that are still being written (`Round.left_alone`). They are
-            not opened, and a tile that needs one of them is no tile yet: neither given nor a failure.
+            not opened as rasters, and a tile that needs one of them is no tile yet: neither given nor a failure.
+        memo: of the rounds before, where there are any. Folders are listed and texts read again, but no raster is
+            opened that has not changed, and a tile of such files is the very object that was given before.
     Raises:
         SourceError: a path does not exist.
     """
@@ -50,27 +58,52 @@ def tiles_of(
             raise SourceError(f"source {path} does not exist; check the path, or mount the disk it is on")
     options = options or SourceOptions()
     paths = [path if path.name not in ("", "..") else path.resolve() for path in paths]  # a tile is named by its folder
+    if memo is not None:
+        memo.begin()
     found: list[Candidate | TileFailure] = []
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() not in seen and not _is_left(path, left_alone):
-            found += list((_walk if path.is_dir() else _file)(path, seen, options, left_alone))
+            found += list((_walk if path.is_dir() else _file)(path, seen, options, left_alone, memo))
             found += _nothing_in(path, seen, left_alone)
     found = [one for one in found if isinstance(one, TileFailure) or not _needs_left(one, left_alone)]
     candidates = bigearthnet.pair([one for one in found if isinstance(one, Candidate)])
     if options.event_time is not None:
-        candidates, failures = _joined(candidates, options)
+        candidates, failures = _joined(candidates, options, memo)
         found += failures
     for candidate in _with_unique_ids(candidates):
-        try:
-            yield tile_of(candidate, options)
-        except LsdError as error:
-            yield TileFailure(candidate.id, error)
+        yield _made(candidate, options, memo)
     yield from (one for one in found if isinstance(one, TileFailure))
 
 
+def _made(candidate: Candidate, options: SourceOptions, memo: Memo | None) -> Tile | TileFailure:
+    """The tile of a candidate, or why there is none; what the memo has if neither it nor its files have changed."""
+
+    def made() -> Tile | TileFailure:
+        try:
+            return tile_of(candidate, options)
+        except LsdError as error:
+            return TileFailure(candidate.id, error)
+
+    if memo is None:
+        return made()
+    files = {file.path: None for product in candidate.products for file in product.files if not file.is_ignored}
+    masks = [Path(product.metadata[MASK_KEY]) for product in candidate.products if MASK_KEY in product.metadata]
+    described = hashlib.blake2b(repr((candidate, options)).encode(), digest_size=16).digest()
+    return memo.of(described, [*files, *masks], made, _lasts)
+
+
+def _lasts(made: Tile | TileFailure) -> bool:
+    """False for a failure to read, which may come of the disk; what is kept of others is their message."""
+    if isinstance(made, TileFailure):
+        if isinstance(made.error.__cause__, GDAL_ERRORS):
+            return False
+        made.error.__traceback__ = made.error.__cause__ = made.error.__context__ = None  # they hold what was read
+    return True
+
+
 def _walk(
-    folder: Path, seen: set[Path], options: SourceOptions, left_alone: Collection[Path]
+    folder: Path, seen: set[Path], options: SourceOptions, left_alone: Collection[Path], memo: Memo | None
 ) -> Iterator[Candidate | TileFailure]:
     """Candidates in a folder and below. `seen` holds the resolved paths taken already and is added to."""
     if folder.resolve() in seen:
@@ -84,14 +117,16 @@ def _walk(
         )
         return
     if is_safe(folder) or is_sentinel1_safe(folder):
-        seen.update(path.resolve() for path in folder.rglob("*"))
-        yield from _alone(folder, folder.name.removesuffix(".SAFE"), options)
+        below = {path.resolve() for path in folder.rglob("*")}
+        if below.isdisjoint(seen):  # else a STAC item names its files
+            yield from _alone(folder, folder.name.removesuffix(".SAFE"), options, memo)
+        seen |= below
         return
     tile_files = [path for path in children if is_tile_file(path)]
     if tile_files:  # what else lies here is a part of them
         seen.update(path.resolve() for path in folder.rglob("*"))
         for path in tile_files:
-            yield from _file(path, seen, options, left_alone)
+            yield from _file(path, seen, options, left_alone, memo)
         return
     if is_stac_catalog(folder):
         seen.update(path.resolve() for path in folder.rglob("*"))
@@ -99,51 +134,55 @@ def _walk(
         return
     if ssl4eo.is_place(folder):
         seen.update(path.resolve() for path in folder.rglob("*"))
-        yield from ssl4eo.candidates_of_place(folder)
+        yield from ssl4eo.candidates_of_place(folder, memo)
         return
+    items = [path for path in children if is_stac_item(path)]
+    for item in items:  # what it names is its own, here and below, though it may have to wait for it
+        seen.update(file.resolve() for file in files_of_item(item))
     children = [path for path in children if not _is_left(path, left_alone)]
     arrived = [path for path in tiffs_in(folder) if path.resolve() not in seen]
     files = [path for path in arrived if not _is_left(path, left_alone)]
     if any(band_name_of(path.stem) for path in files):
-        stacks = [path for path in files if not (band_name_of(path.stem) or is_side_file(path)) and _is_stack(path)]
+        others = [path for path in files if not (band_name_of(path.stem) or is_side_file(path))]
+        stacks = [path for path in others if _is_stack(path, memo)]
         singles = [path for path in files if path not in stacks]
         seen.update(path.resolve() for path in singles)
         coming = [path for path in arrived if _is_left(path, left_alone)]
         if not any(band_name_of(path.stem) for path in coming):  # else the product is not whole yet
             try:
-                yield Candidate(folder.name, (product_from_folder(folder, singles),), loose=True)
+                yield Candidate(folder.name, (product_from_folder(folder, singles, memo),), loose=True)
             except LsdError as error:
                 yield TileFailure(folder.name, error)
     else:
         stacks = files
-    others = [path for path in children if path.suffix.casefold() == ".zip" or is_stac_item(path)]
-    for path in (*stacks, *others):
-        yield from _file(path, seen, options, left_alone)
+    rest = [path for path in children if path.suffix.casefold() == ".zip" or path in items]
+    for path in (*stacks, *rest):
+        yield from _file(path, seen, options, left_alone, memo)
     for child in children:
         if child.is_dir() and not child.name.startswith("."):
-            yield from _walk(child, seen, options, left_alone)
+            yield from _walk(child, seen, options, left_alone, memo)
 
 
 def _file(
-    path: Path, seen: set[Path], options: SourceOptions, left_alone: Collection[Path]
+    path: Path, seen: set[Path], options: SourceOptions, left_alone: Collection[Path], memo: Memo | None
 ) -> Iterator[Candidate | TileFailure]:
     """The candidates of one file."""
     seen.add(path.resolve())
     if (is_tile_file(path) or is_stac_item(path)) and _waits(path, left_alone):
         return
     if is_tile_file(path):
-        yield from _one(path, lambda: candidate_of_tile_file(path, options))
+        yield from _one(path, lambda: candidate_of_tile_file(path, options, memo))
     elif is_stac_item(path):
         yield from _one(path, lambda: candidate_of_item(path, options))
     elif is_stac_catalog(path):
         yield from _listed(path, options, left_alone)
     else:
-        yield from _alone(path, path.stem.removesuffix(".SAFE"), options)
+        yield from _alone(path, path.stem.removesuffix(".SAFE"), options, memo)
 
 
-def _alone(path: Path, tile_id: str, options: SourceOptions) -> Iterator[Candidate | TileFailure]:
+def _alone(path: Path, tile_id: str, options: SourceOptions, memo: Memo | None) -> Iterator[Candidate | TileFailure]:
     """One product that is a tile of its own."""
-    yield from _one(path, lambda: Candidate(tile_id, (product_of(path, options),), loose=True))
+    yield from _one(path, lambda: Candidate(tile_id, (product_of(path, options, memo),), loose=True))
 
 
 def _one(path: Path, make: Callable[[], Candidate]) -> Iterator[Candidate | TileFailure]:
@@ -204,13 +243,15 @@ def _needs_left(candidate: Candidate, left_alone: Collection[Path]) -> bool:
     return any(_is_left(path, left_alone) for path in places)
 
 
-def _joined(candidates: Sequence[Candidate], options: SourceOptions) -> tuple[list[Candidate], list[TileFailure]]:
+def _joined(
+    candidates: Sequence[Candidate], options: SourceOptions, memo: Memo | None
+) -> tuple[list[Candidate], list[TileFailure]]:
     """With an event time, products found apart are joined by place: optical scenes with the radar over them."""
     scenes: list[FoundScene] = []
     kept: list[Candidate] = []
     for candidate in candidates:
         try:
-            scene = loose_scene(candidate) if candidate.loose and len(candidate.products) == 1 else None
+            scene = loose_scene(candidate, memo) if candidate.loose and len(candidate.products) == 1 else None
         except LsdError:
             scene = None  # assembling it tells what is wrong
         if scene is None:
@@ -221,11 +262,10 @@ def _joined(candidates: Sequence[Candidate], options: SourceOptions) -> tuple[li
     return [*kept, *made], failures
 
 
-def _is_stack(path: Path) -> bool:
-    """True if a file holds several bands or names its one band; an unreadable one counts as single and fails there."""
+def _is_stack(path: Path, memo: Memo | None) -> bool:
+    """`is_stack`; an unreadable file counts as single and fails there."""
     try:
-        with open_raster(path) as dataset:
-            return bool(dataset.count > 1 or dataset.descriptions[0])
+        return is_stack(path, memo)
     except TileError:
         return False
 

@@ -9,11 +9,10 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
-from rasterio.warp import transform, transform_bounds
 
 from lsd.runtime.bands import BY_NAME, PATCH_GSD_M
 from lsd.runtime.errors import TileError
-from lsd.runtime.ingest.raster import GDAL_ERRORS
+from lsd.runtime.ingest.projection import crs_name, placed_bounds, projected
 from lsd.runtime.layers import radar_resampling
 from lsd.runtime.tiles import Decision, Grid
 
@@ -47,13 +46,10 @@ def centre_deg(path: Path, grid: Grid) -> tuple[float, float]:
         TileError: the middle has no place on the ground.
     """
     x, y = grid.ground(grid.width_px / 2, grid.height_px / 2)
-    try:
-        (longitude,), (latitude,) = transform(grid.crs, WGS84, [x], [y])
-    except GDAL_ERRORS:
-        longitude = latitude = math.nan
+    longitude, latitude = (float(axis[0]) for axis in projected(grid.crs, WGS84, x, y))
     if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
         raise TileError(
-            f"{path}: the middle of the grid, {x:.8g} {y:.8g} in {_name(grid.crs)}, is nowhere on the ground; "
+            f"{path}: the middle of the grid, {x:.8g} {y:.8g} in {crs_name(grid.crs)}, is nowhere on the ground; "
             "correct the CRS or the transform"
         )
     return longitude, latitude
@@ -80,7 +76,7 @@ def cropped(path: Path, grid: Grid, bbox_deg: tuple[float, float, float, float])
     Raises:
         TileError: the box lies outside.
     """
-    left, bottom, right, top = transform_bounds(WGS84, grid.crs, *bbox_deg, densify_pts=21)
+    left, bottom, right, top = placed_bounds(f"{path}: bbox", WGS84, grid.crs, bbox_deg)
     x0, y0 = grid.pixel(left, top)
     x1, y1 = grid.pixel(right, bottom)
     x0, y0 = max(0, math.floor(x0 + 1e-6)), max(0, math.floor(y0 + 1e-6))
@@ -106,32 +102,31 @@ def tile_grid(path: Path, reference: Grid, coarse: bool = False) -> tuple[Grid, 
     if not _is_ten_metre_in_degrees(reference, latitude) and not (coarse and _is_coarse_metric(reference)):
         t = reference.transform
         raise TileError(
-            f"{path} is not on a metric north-up grid of {PATCH_GSD_M:g} m (found {_name(reference.crs)}, pixel "
+            f"{path} is not on a metric north-up grid of {PATCH_GSD_M:g} m (found {crs_name(reference.crs)}, pixel "
             f"{t.a:g} x {t.e:g}, rotation {t.b:g} {t.d:g}); reproject it: "
-            f"gdalwarp -t_srs {_name(utm)} -tr 10 10 -r bilinear (radar in linear power)"
+            f"gdalwarp -t_srs {crs_name(utm)} -tr 10 10 -r bilinear (radar in linear power)"
         )
-    bounds = transform_bounds(reference.crs, utm, *_bounds(reference))
+    bounds = placed_bounds(path, reference.crs, utm, _bounds(reference))
     left, top = (math.floor(bounds[0] / PATCH_GSD_M), math.ceil(bounds[3] / PATCH_GSD_M))
     right, bottom = (math.ceil(bounds[2] / PATCH_GSD_M), math.floor(bounds[1] / PATCH_GSD_M))
     origin = Affine(PATCH_GSD_M, 0, left * PATCH_GSD_M, 0, -PATCH_GSD_M, top * PATCH_GSD_M)
     t = reference.transform
     reason = (
-        f"{path.name} is in {_name(reference.crs)} with pixels of {t.a:g} x {-t.e:g}; patches need metric pixels of "
+        f"{path.name} is in {crs_name(reference.crs)} with pixels of {t.a:g} x {-t.e:g}; patches need metric pixels of "
         f"{PATCH_GSD_M:g} m, so the UTM zone of its middle"
     )
-    return Grid(utm, origin, right - left, top - bottom), Decision("grid", f"{_name(utm)} at {PATCH_GSD_M:g} m", reason)
+    return Grid(utm, origin, right - left, top - bottom), Decision(
+        "grid", f"{crs_name(utm)} at {PATCH_GSD_M:g} m", reason
+    )
 
 
 def refuse_disjoint(path: Path, grid: Grid, tile: Grid) -> None:
-    """Raise TileError if a band's grid does not overlap that of its tile."""
-    try:
-        left, bottom, right, top = transform_bounds(grid.crs, tile.crs, *_bounds(grid))
-    except GDAL_ERRORS as error:
-        raise TileError(f"{path} cannot be placed on the tile's grid ({_name(tile.crs)}): {error}") from error
+    """Raise TileError if a band's grid does not overlap that of its tile, or has no place in its CRS."""
+    left, bottom, right, top = placed_bounds(path, grid.crs, tile.crs, _bounds(grid))
     tile_left, tile_bottom, tile_right, tile_top = _bounds(tile)
     if not (left < tile_right and right > tile_left and bottom < tile_top and top > tile_bottom):
         raise TileError(
-            f"{path} does not overlap the other bands of its tile: in {_name(tile.crs)} it covers {left:.0f} "
+            f"{path} does not overlap the other bands of its tile: in {crs_name(tile.crs)} it covers {left:.0f} "
             f"{bottom:.0f} {right:.0f} {top:.0f}, the tile {tile_left:.0f} {tile_bottom:.0f} {tile_right:.0f} "
             f"{tile_top:.0f}; is it from another place?"
         )
@@ -149,7 +144,7 @@ def alignment(names: list[str], grid: Grid, tile: Grid) -> Decision:
     return Decision(
         ", ".join(names),
         f"aligned by {how}",
-        f"stored in {_name(grid.crs)}, pixel {t.a:g} x {-t.e:g}, origin {t.c:.10g} {t.f:.10g}",
+        f"stored in {crs_name(grid.crs)}, pixel {t.a:g} x {-t.e:g}, origin {t.c:.10g} {t.f:.10g}",
     )
 
 
@@ -187,8 +182,3 @@ def _utm(longitude: float, latitude: float) -> CRS:
     """The UTM zone of a place, without the exceptions of Norway and Svalbard."""
     zone = min(int((longitude + 180) // 6) + 1, 60)
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
-
-
-def _name(crs: CRS) -> str:
-    epsg = crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else "a CRS without EPSG code"

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rasterio.io import DatasetReader
+
 from lsd.runtime.errors import BandError, SourceError
-from lsd.runtime.ingest.raster import open_raster
+from lsd.runtime.sources.memo import Memo, ask
 from lsd.runtime.sources.product import TIFF_SUFFIXES, BandFile, Product, band_name_of, read_metadata
 
 METADATA_PATTERNS = ("metadata.json", "*_labels_metadata.json")  # SSL4EO-S12, BigEarthNet
@@ -60,7 +62,12 @@ def granules_in(text: str) -> list[str]:
     return list(dict.fromkeys(_GRANULE.findall(text)))
 
 
-def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Product:
+def count_of(dataset: DatasetReader) -> int:
+    """Number of bands."""
+    return int(dataset.count)
+
+
+def product_from_folder(folder: Path, paths: Sequence[Path] | None = None, memo: Memo | None = None) -> Product:
     """The single-band files of a folder, with the metadata beside them; side files of radar are skipped.
 
     Args:
@@ -70,10 +77,13 @@ def product_from_folder(folder: Path, paths: Sequence[Path] | None = None) -> Pr
         TileError: a file cannot be opened.
         SourceError: the metadata cannot be read.
     """
-    return product_from_files(folder.name, folder, tiffs_in(folder) if paths is None else paths, metadata_of(folder))
+    paths = tiffs_in(folder) if paths is None else paths
+    return product_from_files(folder.name, folder, paths, metadata_of(folder), memo)
 
 
-def product_from_files(name: str, where: Path, paths: Iterable[Path], metadata: Mapping[str, Any]) -> Product:
+def product_from_files(
+    name: str, where: Path, paths: Iterable[Path], metadata: Mapping[str, Any], memo: Memo | None = None
+) -> Product:
     """A product of single-band files named by their band; names of side files go to its metadata as `skipped`.
 
     OPERA's mask of layover and shadow goes there as `opera:mask`, with its path.
@@ -96,11 +106,11 @@ def product_from_files(name: str, where: Path, paths: Iterable[Path], metadata: 
                 f"{path}: the file name ends in no known band (B02, B03, B04, B08, VV, VH, desc_vv, ...); "
                 "rename it, or move it out of the folder"
             )
-        with open_raster(path) as dataset:
-            if dataset.count != 1:
-                raise BandError(
-                    f"{path} should hold the one band {band}, holds {dataset.count}; "
-                    "give a stack its own folder, without a band at the end of its name"
-                )
+        count = ask(path, count_of, memo)
+        if count != 1:
+            raise BandError(
+                f"{path} should hold the one band {band}, holds {count}; "
+                "give a stack its own folder, without a band at the end of its name"
+            )
         files.append(BandFile(band, path, 1))
     return Product(name, where, tuple(files), {**metadata, "skipped": skipped} if skipped else metadata)

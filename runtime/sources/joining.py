@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from rasterio.io import DatasetReader
+
 from lsd.runtime.errors import TileError
-from lsd.runtime.ingest.raster import open_raster
 from lsd.runtime.ingest.times import acquired, iso
 from lsd.runtime.sources.alignment import grid_of
+from lsd.runtime.sources.memo import Memo, ask
 from lsd.runtime.sources.product import Candidate, Product, SourceOptions, TileFailure
 from lsd.runtime.tiles import Decision, outline_deg
 
@@ -156,7 +158,7 @@ def _id(scene: FoundScene) -> str:
     return scene.product.name
 
 
-def loose_scene(candidate: Candidate) -> FoundScene | None:
+def loose_scene(candidate: Candidate, memo: Memo | None = None) -> FoundScene | None:
     """The one product of a candidate as a scene, None if it is neither optical alone nor radar without direction alone.
 
     Raises:
@@ -168,7 +170,9 @@ def loose_scene(candidate: Candidate) -> FoundScene | None:
     if not bands or not (is_optical or all(file.needs_orbit for file in bands)):
         return None
     time = product.declared.time or acquired(product.metadata, product.names)
-    with open_raster(bands[0].path) as dataset:
-        corners = outline_deg(grid_of(dataset))
-    longitude, latitude = zip(*corners, strict=True)
-    return FoundScene(product, (min(longitude), min(latitude), max(longitude), max(latitude)), time, is_optical)
+    return FoundScene(product, ask(bands[0].path, _bbox_of, memo), time, is_optical)
+
+
+def _bbox_of(dataset: DatasetReader) -> Bbox:
+    longitude, latitude = zip(*outline_deg(grid_of(dataset)), strict=True)
+    return min(longitude), min(latitude), max(longitude), max(latitude)

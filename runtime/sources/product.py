@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lsd.runtime import bands
+from lsd.runtime.acquisition.finding import Force
 from lsd.runtime.bands import Orbit
 from lsd.runtime.errors import LsdError, SourceError
 from lsd.runtime.ingest.sentinel1 import RadarUnit
@@ -34,7 +35,8 @@ class SourceOptions:
     values are reflectance 0..1, `auto` to decide by evidence. radar_unit: of radar levels that do not tell it. orbit:
     direction of flight of radar bands whose names and metadata do not tell it. event_time: UTC; decides what is before
     and after. pre_scenes: radar scenes before the event whose mean power is subtracted, at most. force_coarse_radar:
-    take radar of 30 m. remote: open assets over the network.
+    take radar of 30 m. remote: open assets over the network. force: acquisition checks that are overruled, of scenes
+    that are looked at here because no later look sees them.
     """
 
     s2_offset: DeclaredOffset = "auto"
@@ -44,6 +46,7 @@ class SourceOptions:
     pre_scenes: int = 1
     force_coarse_radar: bool = False
     remote: bool = False
+    force: Force = frozenset()
 
 
 @dataclass(frozen=True)

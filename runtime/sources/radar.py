@@ -8,9 +8,13 @@ from datetime import datetime
 
 import numpy as np
 
+from lsd.runtime.acquisition.finding import Finding
+from lsd.runtime.acquisition.gate import Verdict, decisions_of, refuse_certain
+from lsd.runtime.acquisition.names import SWAPPED
+from lsd.runtime.acquisition.radar import swapped_text
 from lsd.runtime.bands import Orbit, resolve
 from lsd.runtime.errors import BandError, TileError
-from lsd.runtime.ingest import plausibility, sentinel1, times, tracks
+from lsd.runtime.ingest import sentinel1, times, tracks
 from lsd.runtime.ingest.pairs import RadarScene, choose
 from lsd.runtime.ingest.radar_products import RadarFacts, radar_facts
 from lsd.runtime.sources.alignment import centre_deg, pixel_m
@@ -79,7 +83,7 @@ def radar_bands(
         if track.post is None:
             continue
         _, product, levels = scenes[track.post.id]
-        _add_track(found, track.post, levels, [(pre, scenes[pre.id][2]) for pre in track.pre], options)
+        _add_track(found, where, track.post, levels, [(pre, scenes[pre.id][2]) for pre in track.pre], options)
     return found
 
 
@@ -108,6 +112,7 @@ def _ready_made(found: RadarBands, file: OpenFile, channel: str, facts: RadarFac
 
 def _add_track(
     found: RadarBands,
+    where: str,
     post: RadarScene,
     levels: Levels,
     before: Sequence[tuple[RadarScene, Levels]],
@@ -142,7 +147,7 @@ def _add_track(
         compared.append(difference)
     if not post.facts.gives_levels:  # levels are looked at with the other bands of the tile
         for scene, channels in ((post, levels), *before):
-            _refuse_swapped(scene, channels, options)
+            _judge_channels(found, where, scene, channels, options)
         found.decisions.append(
             Decision(
                 post.id,
@@ -155,8 +160,8 @@ def _add_track(
         found.scenes += [_scene(scene.id, scene.facts, "pre", tuple(compared)) for scene, _ in before if compared]
 
 
-def _refuse_swapped(scene: RadarScene, channels: Levels, options: SourceOptions) -> None:
-    """Raise TileError if VH lies above VV in a scene whose levels no other check sees."""
+def _judge_channels(found: RadarBands, where: str, scene: RadarScene, channels: Levels, options: SourceOptions) -> None:
+    """Refuse a scene whose VH lies above its VV, unless that is forced: no other check sees its levels."""
     if set(channels) != {"vv", "vh"} or channels["vv"].grid != channels["vh"].grid:
         return
     levels = []
@@ -166,7 +171,12 @@ def _refuse_swapped(scene: RadarScene, channels: Levels, options: SourceOptions)
         values = channels[channel].values
         with np.errstate(invalid="ignore", divide="ignore"):
             levels.append(values if factor is None else factor * np.log10(np.where(values > 0, values, np.nan)))
-    plausibility.refuse_swapped_channels(levels[0], levels[1], scene.id)
+    text = swapped_text(levels[0], levels[1])
+    if text is not None:
+        verdict = Verdict((Finding(SWAPPED, "certain", f"{scene.id}: {text}"),))
+        refuse_certain(verdict, where, options.force)
+        found.decisions += decisions_of(verdict, options.force)
+        found.warnings += verdict.warnings
 
 
 def _converted(band: str, file: OpenFile, facts: RadarFacts, options: SourceOptions) -> tuple[Conversion, Decision]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lsd.runtime.errors import LsdError, TileError
 from lsd.runtime.ingest.times import acquired
 from lsd.runtime.sources.folder import product_from_folder
+from lsd.runtime.sources.memo import Memo
 from lsd.runtime.sources.product import Candidate, Product, TileFailure
 from lsd.runtime.tiles import Decision
 
@@ -23,7 +24,7 @@ def is_place(folder: Path) -> bool:
     return any(_products_in(folder / sensor) for sensor in (RADAR, LEVEL_2A, *LEVEL_1C))
 
 
-def candidates_of_place(place: Path) -> list[Candidate | TileFailure]:
+def candidates_of_place(place: Path, memo: Memo | None = None) -> list[Candidate | TileFailure]:
     """One candidate for each Level-2A product, with the radar product of each direction that is nearest in time.
 
     Without a Level-2A product every radar product is a candidate. Level-1C products are failures with their reason.
@@ -32,14 +33,14 @@ def candidates_of_place(place: Path) -> list[Candidate | TileFailure]:
     radar: list[Product] = []
     for folder in _products_in(place / RADAR):
         try:
-            radar.append(product_from_folder(folder))
+            radar.append(product_from_folder(folder, memo=memo))
         except LsdError as error:
             found.append(TileFailure(f"{place.name}_{folder.name}", error))
     optical = _products_in(place / LEVEL_2A)
     for folder in optical:
         tile_id = f"{place.name}_{folder.name}"
         try:
-            product = product_from_folder(folder)
+            product = product_from_folder(folder, memo=memo)
         except LsdError as error:
             found.append(TileFailure(tile_id, error))
             continue

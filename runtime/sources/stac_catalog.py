@@ -35,7 +35,7 @@ def candidate_of_item(path: Path, options: SourceOptions) -> Candidate:
         BandError, SourceError, TileError: as `product_from_stac_item`.
     """
     product = product_from_stac_item(path, options)
-    return Candidate(product.name, (product,))
+    return Candidate(product.name, (product,), loose=True)
 
 
 def candidates_of_catalog(path: Path, options: SourceOptions) -> list[Candidate | TileFailure]:

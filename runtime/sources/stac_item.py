@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lsd.runtime import bands
-from lsd.runtime.errors import BandError, SourceError, TileError
+from lsd.runtime.errors import BandError, LsdError, SourceError, TileError
 from lsd.runtime.ingest import raster
 from lsd.runtime.sources.product import IGNORED, TIFF_SUFFIXES, BandFile, Product, SourceOptions, read_metadata
 
@@ -236,29 +236,44 @@ def _raster_of(asset: Mapping[str, Any]) -> dict[str, Any]:
 def _located(item: Item, key: str, options: SourceOptions) -> Path:
     """The file of an asset, which is there; a remote one only where the user asked for the network."""
     href = item.assets[key]["href"]
-    parts = urlsplit(href)
-    if parts.scheme not in ("", "file"):
+    path = _place(item, href)
+    if path is None:
         if not options.remote:
             raise SourceError(
                 f"{item.path}: asset {key} of item {item.id} is remote ({href}): lsd-run downloads nothing unasked; "
                 "fetch the file beside the item and correct its href, or give --remote"
             )
-        if parts.scheme not in WEB_SCHEMES:
+        if urlsplit(href).scheme not in WEB_SCHEMES:
             raise SourceError(
                 f"{item.path}: asset {key} of item {item.id} is at {href}; --remote opens http and https only: fetch "
                 "the file beside the item and correct its href"
             )
         return raster.remote(href)
-    named = unquote(parts.path) if parts.scheme else href
-    path = item.path.parent / named  # an absolute path stays one
-    if not path.is_file() and not parts.scheme:
-        path = item.path.parent / unquote(href)
     if not path.is_file():
         raise SourceError(
-            f"{item.path}: the file of asset {key} of item {item.id} is missing: {item.path.parent / named}; fetch it, "
-            "or correct the href"
+            f"{item.path}: the file of asset {key} of item {item.id} is missing: {path}; fetch it, or correct the href"
         )
     return path
+
+
+def _place(item: Item, href: str) -> Path | None:
+    """Where on disk an asset lies, whether or not it is there; None for a remote one."""
+    parts = urlsplit(href)
+    if parts.scheme not in ("", "file"):
+        return None
+    named = item.path.parent / (unquote(parts.path) if parts.scheme else href)  # an absolute path stays one
+    if not named.is_file() and not parts.scheme and (unquoted := item.path.parent / unquote(href)).is_file():
+        return unquoted
+    return named
+
+
+def files_of_item(path: Path) -> list[Path]:
+    """Where the assets of an item lie that are not remote, pictures too, whether or not they are there."""
+    try:
+        item = read_item(path)
+    except LsdError:
+        return []  # reading its product tells what is wrong
+    return [place for asset in item.assets.values() if (place := _place(item, asset["href"])) is not None]
 
 
 def _bbox(path: Path, found: Mapping[str, Any]) -> Bbox | None:

@@ -10,9 +10,10 @@ from typing import Literal
 
 from lsd.runtime import bands
 from lsd.runtime.errors import TileError, UsageError
-from lsd.runtime.ingest.raster import open_raster
 from lsd.runtime.ingest.times import iso
 from lsd.runtime.nearest import did_you_mean
+from lsd.runtime.sources.folder import count_of
+from lsd.runtime.sources.memo import Memo, ask
 from lsd.runtime.sources.part import product_of
 from lsd.runtime.sources.product import (
     CLOUD_LAYERS,
@@ -55,7 +56,7 @@ def is_tile_file(path: Path) -> bool:
     return path.name.casefold().endswith(SUFFIXES) and not path.name.startswith(".") and not path.is_dir()
 
 
-def candidate_of_tile_file(path: Path, options: SourceOptions) -> Candidate:
+def candidate_of_tile_file(path: Path, options: SourceOptions, memo: Memo | None = None) -> Candidate:
     """The tile that a tile file describes; its parts are found, their pixels are not read.
 
     Raises:
@@ -81,36 +82,36 @@ def candidate_of_tile_file(path: Path, options: SourceOptions) -> Candidate:
             "leave the option out, or correct the file"
         )
     decisions: list[Decision] = []
-    products = [*_optical(stated, options), *_ready_made(stated, tile_id)]
+    products = [*_optical(stated, options, memo), *_ready_made(stated, tile_id, memo)]
     if "clouds" in stated.values:
         if not any(file.is_optical for one in products for file in one.files):
             raise stated.error("clouds", "are given without optical bands; add optical, or leave them out")
-        products[0], notes = _with_clouds(products[0], stated.part("clouds", CLOUD_KEYS))
+        products[0], notes = _with_clouds(products[0], stated.part("clouds", CLOUD_KEYS), memo)
         decisions += notes
     for key, role in ROLES.items():
         for part in stated.parts(key, RADAR_KEYS):
-            products.append(_product(part, options, role))
+            products.append(_product(part, options, role, memo))
     if not products:
         raise TileError(f"{path}: no part is named; give optical, radar, radar_pre, radar_post or bands")
     _refuse_twice(path, products)
     return Candidate(tile_id, tuple(products), tuple(decisions), event_time, _bbox(stated))
 
 
-def _product(part: Part, options: SourceOptions, role: Literal["pre", "post"] | None) -> Product:
+def _product(part: Part, options: SourceOptions, role: Literal["pre", "post"] | None, memo: Memo | None) -> Product:
     """The product at a part's path, with what the file declares about it."""
     number = part.optional("relative_orbit", int)
     if number is not None and not 1 <= number <= RELATIVE_ORBITS:
         raise part.error("relative_orbit", f"should be 1..{RELATIVE_ORBITS}, is {number}")
     unit, orbit, time = part.choice("radar_unit"), part.choice("orbit"), part.time("time")
     declared = Declared(part.choice("s2_offset"), unit, orbit, number, time, role)
-    return replace(product_of(part.path, options), declared=declared)
+    return replace(product_of(part.path, options, memo), declared=declared)
 
 
-def _optical(stated: Table, options: SourceOptions) -> list[Product]:
-    return [_product(stated.part("optical", OPTICAL_KEYS), options, None)] if "optical" in stated.values else []
+def _optical(stated: Table, options: SourceOptions, memo: Memo | None) -> list[Product]:
+    return [_product(stated.part("optical", OPTICAL_KEYS), options, None, memo)] if "optical" in stated.values else []
 
 
-def _ready_made(stated: Table, tile_id: str) -> list[Product]:
+def _ready_made(stated: Table, tile_id: str, memo: Memo | None) -> list[Product]:
     """One product of all single bands, under their canonical names."""
     given = stated.optional("bands", dict)
     if given is None:
@@ -127,16 +128,15 @@ def _ready_made(stated: Table, tile_id: str) -> list[Product]:
         if name in files:
             raise table.error(alias, f"gives {name} a second time; remove one")
         part = table.part(alias, BAND_KEYS)
-        files[name] = BandFile(name, part.path, _index(part, "band"))
+        files[name] = BandFile(name, part.path, _index(part, "band", memo))
     if not files:
         raise stated.error("bands", "is empty; name a band, or leave it out")
     return [Product(f"{tile_id} bands", stated.file, tuple(files.values()))]
 
 
-def _index(part: Part, key: str) -> int:
+def _index(part: Part, key: str, memo: Memo | None) -> int:
     """1-based band of a part's file: as stated, else the only one."""
-    with open_raster(part.path) as dataset:
-        count: int = dataset.count
+    count = ask(part.path, count_of, memo)
     index = part.optional(key, int) if key in part.values else None
     if index is None and count > 1:
         raise TileError(f"{part.file}: {part.place} has {count} bands in {part.path}; say which: {{path, band = 1}}")
@@ -145,7 +145,7 @@ def _index(part: Part, key: str) -> int:
     return index or 1
 
 
-def _with_clouds(product: Product, part: Part) -> tuple[Product, list[Decision]]:
+def _with_clouds(product: Product, part: Part, memo: Memo | None) -> tuple[Product, list[Decision]]:
     """The product with a cloud layer, which takes the place of one of its own."""
     path = part.path
     kind = part.choice("kind")
@@ -155,7 +155,7 @@ def _with_clouds(product: Product, part: Part) -> tuple[Product, list[Decision]]
         raise part.error("kind", f"is missing, and {path.name} does not tell it; give kind = 'scl' or 'mask'")
     own = [file for file in product.files if file.cloud_kind is not None]
     others = tuple(file for file in product.files if file.cloud_kind is None)
-    layer = BandFile(_LAYER[kind], path, _index(part, "band"))
+    layer = BandFile(_LAYER[kind], path, _index(part, "band", memo))
     choice = f"{path.name} read as {'SCL' if kind == 'scl' else 'mask'}"
     notes = [Decision("clouds", choice, f"named by {part.file.name}")]
     notes += [Decision(product.name, f"own layer {file.name} not used", "the tile file names another") for file in own]

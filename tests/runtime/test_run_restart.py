@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import rasterio
 from commands import ended, invoke, start
 from single_run import fixed, products, run_once
 from tiles import L2A_NEW, optical, write_tiff
@@ -158,6 +159,29 @@ def test_a_stream_tells_each_tile_once_and_replaces_it_when_its_input_changes(go
     assert ids(told, TileEnded) == [L2A_NEW, f"zz_{L2A_NEW}", L2A_NEW, "bad"]
     ended_with = [event.result.status for event in told if isinstance(event, TileEnded)]
     assert ended_with == ["done", "done", "done", "failed"]
+
+
+def test_a_later_round_opens_only_what_changed(good, tmp_path, monkeypatch):
+    second_tile(good)
+    opened, counts, original = [], [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda *words, **more: (opened.append(words[0]), original(*words, **more))[1])
+
+    def change():
+        counts.append(len(opened))
+        write_tiff(good / f"{L2A_NEW}.tif", optical(seed=5), NAMES)
+        opened.clear()
+
+    rounds = [
+        lambda: None,
+        lambda: counts.append(len(opened)),
+        lambda: counts.append(len(opened)),
+        change,
+        lambda: None,
+    ]
+    told = run_rounds(good, tmp_path / "out", fixed(random_bundle()), RunPlan(goes_on=True), rounds)
+    assert len(ids(told, TileEnded)) == 3
+    assert counts[0] > 0 and counts == [counts[0]] * 3  # nothing was opened after the first round
+    assert opened and not [path for path in opened if "zz_" in str(path)]
 
 
 def test_a_source_that_is_not_there_ends_a_run_but_not_a_stream(tmp_path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from safe import write_safe
 from stac_items import COG, write_item, write_optical_item, write_radar_item
-from tiles import optical, radar, write_tiff
+from tiles import L2A_NEW, optical, radar, write_band_folder, write_metadata, write_tiff
 
 from lsd.runtime.errors import BandError, SourceError, TileError
-from lsd.runtime.ingest.times import acquired, iso
+from lsd.runtime.ingest.times import acquired, iso, utc_of
+from lsd.runtime.sources import TileFailure, tiles_of
 from lsd.runtime.sources.folder import is_side_file, product_from_folder
 from lsd.runtime.sources.product import SourceOptions
 from lsd.runtime.sources.stac_item import is_stac_item, product_from_stac_item, read_item
+from lsd.runtime.tiles import Tile
 
 NOTHING = SourceOptions()
 ONE = optical()[0]
@@ -219,3 +222,60 @@ def test_a_known_band_is_no_side_file(tmp_path):
     assert not is_side_file(tmp_path / "cloud_mask.tif")
     assert not is_side_file(tmp_path / "x_area_vv.tif")
     assert is_side_file(tmp_path / "x_DEM.tif")
+
+
+BASELINE = {"datetime": "2022-07-06T08:56:11Z", "s2:processing_baseline": "04.00"}
+
+
+def item_beside(folder, hrefs, **properties):
+    """An item, and in the same folder its bands, a picture of them and a class layer that the item does not name."""
+    for key, pixels in zip(("red", "green", "blue", "nir"), optical(), strict=True):
+        write_tiff(folder / hrefs[key], pixels)
+    write_tiff(folder / "visual.tif", optical()[:3])
+    assets = {key: {"href": href, "type": COG} for key, href in {**hrefs, "visual": "visual.tif"}.items()}
+    return write_item(folder / "item.json", "S2_item", assets, {**BASELINE, **properties})
+
+
+IN_ONE_FOLDER = {"red": "B04.tif", "green": "./B03.tif", "blue": "B02.tif", "nir": "B08.tif"}
+BELOW = {key: f"bands/{name}" for key, name in IN_ONE_FOLDER.items()}
+
+
+@pytest.mark.parametrize("hrefs", [IN_ONE_FOLDER, BELOW], ids=["beside", "below"])
+def test_an_item_and_the_files_that_it_names_are_one_tile(tmp_path, hrefs):
+    item_beside(tmp_path / "in", hrefs)
+    (tile,) = tiles_of([tmp_path])
+    assert isinstance(tile, Tile) and tile.id == "S2_item" and set(tile.bands) == {"red", "green", "blue", "nir"}
+
+
+def test_files_that_an_item_does_not_name_stay_a_tile(tmp_path):
+    item_beside(tmp_path / "in", IN_ONE_FOLDER)
+    write_tiff(tmp_path / "in" / f"{L2A_NEW}.tif", optical(), ["red", "green", "blue", "nir"])
+    assert {tile.id for tile in tiles_of([tmp_path])} == {"S2_item", L2A_NEW}
+
+
+def test_an_item_that_waits_for_a_file_keeps_the_others(tmp_path):
+    """What has arrived of it is no tile meanwhile."""
+    item_beside(tmp_path / "in", IN_ONE_FOLDER)
+    late = tmp_path / "in" / "B08.tif"
+    assert list(tiles_of([tmp_path], left_alone={late.resolve()})) == []
+    late.unlink()
+    (failure,) = tiles_of([tmp_path])
+    assert isinstance(failure, TileFailure) and "B08.tif" in str(failure.error)
+
+
+def test_an_item_of_a_safe_folder_beside_it_is_one_tile(tmp_path):
+    safe = write_safe(tmp_path)
+    images = {path.name.split("_")[2]: path for path in safe.rglob("*_10m.jp2")}
+    assets = {name: {"href": str(path.relative_to(tmp_path))} for name, path in images.items()}
+    write_item(tmp_path / "item.json", "S2_item", assets, BASELINE)
+    (tile,) = tiles_of([tmp_path])
+    assert isinstance(tile, Tile) and tile.id == "S2_item"
+
+
+def test_radar_joins_an_item_as_it_joins_a_folder(tmp_path):
+    item_beside(tmp_path / "optical", IN_ONE_FOLDER)
+    folder = tmp_path / "S1A_IW_GRDH_1SDV_20220707T050800_20220707T050825_032904_03CFBA_D457"
+    write_band_folder(folder, dict(zip(("VV", "VH"), radar(), strict=True)))
+    write_metadata(folder, **{"sat:orbit_state": "descending"})
+    (tile,) = tiles_of([tmp_path], SourceOptions(event_time=utc_of("2022-07-01T00:00Z", "event")))
+    assert isinstance(tile, Tile) and tile.id == "S2_item" and "desc_vv" in tile.bands

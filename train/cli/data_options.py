@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from lsd.runtime.errors import UsageError
+from lsd.runtime.progress import Mode, Progress
 from lsd.train.datasets.base import PatchDataset
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -43,7 +44,7 @@ _OPTIONS = (
 
 
 def data_options(function: Function) -> Function:
-    """Add the options; the command hands its flags to `data_of`, and what that returns to `open_patches`."""
+    """Add the options; the command hands its flags to `data_of`, and what that returns to `open_shown`."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -121,6 +122,12 @@ def open_patches(
         return tile_dataset(tiles, PolygonLabels(polygons), rule, strict, advance)
     assert label_rasters is not None
     return tile_dataset(tiles, RasterLabels(label_rasters), rule, strict, advance)
+
+
+def open_shown(data: Mapping[str, Any], mode: Mode) -> PatchDataset:
+    """`open_patches` with progress, where opening reads the patches: tiles."""
+    with Progress(mode if data["tiles"] else "off") as shown:
+        return open_patches(**data, advance=lambda n: shown.advance(n, "patches labelled"))
 
 
 def _need(option: str, *libraries: str) -> None:

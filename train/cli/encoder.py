@@ -11,7 +11,7 @@ import click
 
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import UsageError
-from lsd.train.cli.data_options import data_of, data_options, open_patches
+from lsd.train.cli.data_options import data_of, data_options, open_shown
 from lsd.train.cli.forest import bands_of, check_output
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "sklearn", "scipy", "matplotlib")
@@ -104,7 +104,7 @@ def encoder(
     mode: Mode = progress if quiet == 0 and world.leads else "off"
     machine = machine_of(options.device, options.precision, options.threads, options.micro_batches, world.local_rank)
     teacher = None if options.teacher is None else read_teacher(Path(options.teacher))
-    dataset = open_patches(**data)
+    dataset = open_shown(data, mode)
     training = Training(output.resolve(), workplace_of(output), dataset, recipe, options, machine, world, teacher)
     if world.leads:
         if begin(training.folder, training.identity(), options.restart) and quiet == 0:

@@ -12,7 +12,7 @@ import click
 
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import ConfigurationError, UsageError
-from lsd.train.cli.data_options import data_of, data_options, open_patches, sources_in
+from lsd.train.cli.data_options import data_of, data_options, open_shown, sources_in
 from lsd.train.cli.forest import check_libraries
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _subject(
         if sources_in(data):
             raise UsageError(f"give either --table FILE or {', '.join(sources_in(data))}, not both")
         return subject_of_table(table, needed, synthetic), ()
-    dataset = open_patches(**data)
+    dataset = open_shown(data, mode)
     for one in predictors:
         served(one, dataset)
     with Progress(mode, len(dataset)) as shown:

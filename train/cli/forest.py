@@ -14,7 +14,7 @@ import click
 from lsd.runtime.bands import in_order, resolve
 from lsd.runtime.command import LsdCommand, options_from, progress_option, set_verbosity, verbosity_options
 from lsd.runtime.errors import BandError, ConfigurationError, OutputError, UsageError
-from lsd.train.cli.data_options import SOURCES, data_of, data_options, open_patches, sources_in
+from lsd.train.cli.data_options import SOURCES, data_of, data_options, open_shown, sources_in
 from lsd.train.folds import KINDS
 from lsd.train.groups import GROUPS, name_of
 from lsd.train.names import check_name
@@ -204,12 +204,9 @@ def _patches(data: dict[str, Any], bands: tuple[str, ...], mode: Mode) -> PatchD
     """The labelled patches.
 
     Raises:
-        UsageError: they lack a band of the configuration. LsdError: see `open_patches`.
+        UsageError: they lack a band of the configuration. LsdError: see `data_options.open_patches`.
     """
-    from lsd.runtime.progress import Progress
-
-    with Progress(mode if data["tiles"] else "off") as shown:
-        dataset = open_patches(**data, advance=lambda n: shown.advance(n, "patches labelled"))
+    dataset = open_shown(data, mode)
     absent = [name for name in bands if name not in dataset.bands]
     if absent:
         raise UsageError(

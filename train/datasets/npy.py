@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.runtime.bands import BAND_NAMES, PATCH_SIZE_PX, of_modality
+from lsd.runtime.bands import BAND_NAMES, PATCH_SIZE_PX
 from lsd.runtime.errors import PatchFileError, TableError
+from lsd.runtime.nodata import mask_zeros
 from lsd.train.datasets.base import PatchDataset
 from lsd.train.samples import ids_and_labels, names_in, read_rows, sha256_of
 
 LABELS_NAME, ABOUT_NAME = "labels.csv", "dataset.json"
 _SHAPE = (PATCH_SIZE_PX, PATCH_SIZE_PX, len(BAND_NAMES))
-_OPTICAL = [BAND_NAMES.index(name) for name in of_modality("optical")]
-_RADAR = [BAND_NAMES.index(name) for name in of_modality("sar", "sar_diff")]
 
 
 def npy_dataset(folder: Path, labels_path: Path | None = None) -> PatchDataset:
@@ -51,7 +50,7 @@ def read_patch(path: Path) -> NDArray[np.float32]:
     Args:
         path: npy file, any float or integer type, (64, 64, 12) in band order, stored DN and dB.
     Returns:
-        float32 (12, 64, 64); NaN where all four optical bands are 0, a radar band is 0, or a value is not finite.
+        float32 (12, 64, 64); NaN where a value is not finite, or 0 where that is no measurement (lsd.runtime.nodata).
     Raises:
         PatchFileError: missing, unreadable, pickled, or of another shape or type.
     """
@@ -64,8 +63,7 @@ def read_patch(path: Path) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # beyond float32 is not finite, so not valid
         pixels = np.ascontiguousarray(stored.transpose(2, 0, 1)).astype(np.float32)
     pixels[~np.isfinite(pixels)] = np.nan
-    pixels[_OPTICAL] = np.where((pixels[_OPTICAL] == 0).all(axis=0), np.nan, pixels[_OPTICAL])
-    pixels[_RADAR] = np.where(pixels[_RADAR] == 0, np.nan, pixels[_RADAR])
+    mask_zeros(pixels, BAND_NAMES)
     return pixels
 
 
