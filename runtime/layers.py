@@ -37,6 +37,8 @@ WARP_TOLERANCE_PX = 1e-9
 
 Pixels = NDArray[np.float32]
 
+AS_FLOAT32 = ("uint8", "int8", "uint16", "int16", "float32")  # every value of these is one of float32
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -98,9 +100,13 @@ def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
     """
     pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
     for i, (source, dataset, mask) in enumerate(zip(layer.sources, layer.datasets, layer.masks, strict=True)):
-        raw = read_window(dataset, [source.index], window)[0]
-        pixels[i] = raw
-        if source.nodata is not None or raw.dtype.kind == "f":
+        stored = dataset.dtypes[source.index - 1]
+        if stored in AS_FLOAT32:  # GDAL converts, without a loss, where the band is to lie
+            raw = read_window(dataset, [source.index], window, out=pixels[i : i + 1])[0]
+        else:
+            raw = read_window(dataset, [source.index], window)[0]
+            pixels[i] = raw
+        if source.nodata is not None or stored.startswith("float"):
             invalid = ~is_valid(raw, source.nodata)
             if invalid.any():
                 pixels[i][invalid] = np.nan

@@ -199,7 +199,7 @@ def main(
         ),
         scoring=memory.scoring,
         gdal_cache_mb=memory.gdal_cache_mb,
-        threads=options.threads,
+        threads=options.threads or (available_cores() if options.max_memory is None else None),
         overwrite=options.overwrite,
         rescore=options.rescore,
         patient=options.when_output_fails == "wait" or (goes_on and options.when_output_fails is None),
