@@ -116,7 +116,6 @@ class Run:
         self._refused: set[tuple[str, str]] = set()  # tile and reason, told without a place in the journal
         self._attempts: dict[str, int] = {}  # folder -> how often it was begun, of tiles that were just begun
         self._scoring: Scoring | None = None
-        self._in_hand: dict[int, BegunTile] = {}  # by the tile that is scored
         self._ending = Ending(output, plan.extras, self._limited, self.patiently, tell)
         self._told = Queued({"undecided": 0, "write": 0})
 
@@ -212,8 +211,7 @@ class Run:
             journal = self.output.journal
             self.patiently(lambda: self._tell_drift(self._drift.observe(tile.id, seen.samples, manifest, journal)))
             scoring = self._scoring_of(self.serving.chain)
-            self._in_hand[id(seen.tile)] = one
-            for complete in scoring.take(seen.tile, one.stopwatch):
+            for complete in scoring.take(seen.tile, one.stopwatch, owner=one):
                 self._end_complete(complete)
             if attempts > 1:  # it may be what ended the process: the next tile is not to be drawn into it
                 self._end_all()
@@ -273,7 +271,7 @@ class Run:
     def _end_complete(self, complete: list[TileInHand]) -> None:
         """Write the products of tiles that are complete, behind; end those whose products are in place."""
         for one in complete:
-            begun = self._in_hand.pop(id(one.tile))
+            begun: BegunTile = one.owner
             if one.error is None:
                 self._ending.write(begun, one)
             else:

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class ScoringOptions:
 @dataclass
 class TileInHand:
     """A tile on its way. scores, quicklook: whole once it is complete. undecided: patches that wait. error: why there
-    will be no scores. stopwatch: seconds by stage, of the patches of this tile."""
+    will be no scores. stopwatch: seconds by stage, of its patches. owner: what `Scoring.take` was given."""
 
     tile: Tile
     scores: TileScores
@@ -59,7 +59,8 @@ class TileInHand:
     stopwatch: Stopwatch
     undecided: int = 0
     is_read: bool = False
-    error: LsdError | None = field(default=None)
+    error: LsdError | None = None
+    owner: Any = None
 
     @property
     def is_complete(self) -> bool:
@@ -84,7 +85,7 @@ class Scoring:
         return len(self._gathering)
 
     def take(
-        self, tile: Tile, stopwatch: Stopwatch, windows: Iterator[Window] | None = None
+        self, tile: Tile, stopwatch: Stopwatch, windows: Iterator[Window] | None = None, owner: Any = None
     ) -> Generator[list[TileInHand], None, None]:
         """Score a tile; yields after every batch the tiles that are complete by then, this one or earlier ones.
 
@@ -93,13 +94,13 @@ class Scoring:
         and `encode` (encoders, shared among tiles by patches).
 
         Args:
-            windows: the tile's pixels, where they lie in memory already.
+            windows: the tile's pixels, where they lie in memory already. owner: comes back with the complete tile.
         Raises:
             TileError: the tile is smaller than a patch, or a file cannot be read; nothing of it waits any more.
         """
         grid = PatchGrid(tile.grid.width_px, tile.grid.height_px, self._options.stride_px)
         number, self._taken = self._taken, self._taken + 1
-        one = self._in_hand[number] = TileInHand(tile, TileScores(grid), Quicklook(tile), stopwatch)
+        one = self._in_hand[number] = TileInHand(tile, TileScores(grid), Quicklook(tile), stopwatch, owner=owner)
         reading = Stopwatch()
         try:
             with closing(self._begun(self._batches(one, grid, reading, windows), number, stopwatch)) as begun:

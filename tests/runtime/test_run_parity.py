@@ -32,6 +32,9 @@ from lsd.runtime.scores import LEFT_AT_FOREST, WHOLE_ENSEMBLE
 from lsd.runtime.scoring import ScoringOptions
 from lsd.runtime.stream.events import TileEnded
 
+pytest.importorskip("onnx", reason="makes the graphs")
+pytest.importorskip("onnxruntime", reason="asks the encoders")
+
 KINDS = ("two forests", "forests, then networks")
 SIZES, CUT_PX = ((3, 4), (2, 3), (2, 2)), 30  # tiles in patches, and what their last row lacks
 STRIDE_PX, MOST_THREADS = 20, 3
