@@ -212,10 +212,15 @@ def _awaited(future: Future[Answered], stopwatch: Stopwatch) -> Answered:
 
 
 def _timed(items: Iterator[Item], stopwatch: Stopwatch, stage: str) -> Generator[Item, None, None]:
-    """The items; what it takes to come by each counts for the stage."""
-    while True:
-        with stopwatch.stage(stage):
-            item = next(items, None)
-        if item is None:
-            return
-        yield item
+    """The items; what it takes to come by each counts for the stage. They are closed in the thread that takes them: it
+    opened the files that they come from, and GDAL's environment is that of a thread."""
+    try:
+        while True:
+            with stopwatch.stage(stage):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+    finally:
+        if isinstance(items, Generator):
+            items.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import sqlite3
 import time
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -139,19 +141,34 @@ def test_what_was_done_before_the_disk_was_full_stays(bundle, good, tmp_path):
     assert [tile["id"] for tile in summary["tiles"]] == [L2A_NEW]
 
 
+# a test run in the background of a shell inherits an ignored SIGINT: take it back
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
+def once(process, is_so):
+    """Wait until `is_so()`, as long as the process lives."""
+    deadline_s = time.monotonic() + 30
+    while not is_so() and process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    assert is_so(), process.communicate()
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_leaves_no_half_tile(bundle, good, tmp_path, signals):
-    """A second one may interrupt the tidying up: a hidden folder may stay then, and does not matter to the next run."""
-    write_tiff(good / f"{L2A_NEW}.tif", optical(400, 400), NAMES)
+    """While a tile is scored; a second one may interrupt the tidying up."""
+    write_tiff(good / f"{L2A_NEW}.tif", optical(500, 500), NAMES)
     out = tmp_path / "out"
-    # a test run in the background of a shell inherits an ignored SIGINT: take it back
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    process = start("lsd-run", bundle, good, "-o", out, "--stride", "2", "--progress", "off", before=listen)
-    partial = out / f".{L2A_NEW}.partial"
-    deadline_s = time.monotonic() + 30
-    while not partial.is_dir() and process.poll() is None and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert partial.is_dir(), process.communicate()
+    process = start("lsd-run", bundle, good, "-o", out, "--stride", "2", "--progress", "off", before=LISTEN)
+    journal = out / STATE_FOLDER / "journal.sqlite"
+
+    def is_begun():
+        if not journal.is_file():
+            return False
+        with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database, suppress(sqlite3.Error):
+            return bool(database.execute("SELECT count(*) FROM tiles").fetchone()[0])
+        return False
+
+    once(process, is_begun)
     time.sleep(0.2)
     for _ in range(signals):
         process.send_signal(signal.SIGINT)
@@ -162,6 +179,28 @@ def test_ctrl_c_leaves_no_half_tile(bundle, good, tmp_path, signals):
     assert ran.code != 0 and not (out / L2A_NEW).exists()
     again = invoke(main, bundle, good, "-o", out)
     assert again.code == 0 and set(files(out)) >= {f"{L2A_NEW}/scores.tif", "summary.json"}
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_while_products_are_written_leaves_all_of_them_or_none(bundle, good, tmp_path, signals):
+    """They are written by another thread, which may finish them; a hidden folder may stay after a second one, and does
+    not matter to the next run."""
+    write_tiff(good / f"{L2A_NEW}.tif", optical(200, 200), NAMES)
+    words = (bundle, good, "--stride", "4", "--progress", "off")
+    out = tmp_path / "out"
+    process = start("lsd-run", *words, "-o", out, before=LISTEN)
+    partial = out / f".{L2A_NEW}.partial"
+    once(process, lambda: partial.is_dir() or (out / L2A_NEW).is_dir())
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+    ran = ended(process)
+    assert signals == 2 or ("Traceback" not in ran.err and not partial.exists())
+    assert invoke(main, *words, "-o", tmp_path / "undisturbed").code == 0
+    whole = {name: data for name, data in files(tmp_path / "undisturbed").items() if name.startswith(L2A_NEW)}
+    left = {name: data for name, data in files(out).items() if name.startswith(L2A_NEW)}
+    assert left in ({}, whole)
+    assert invoke(main, *words, "-o", out).code == 0
+    assert {name: data for name, data in files(out).items() if name.startswith(L2A_NEW)} == whole
 
 
 def test_a_reader_that_goes_away_is_no_traceback(bundle, good, tmp_path):
