@@ -30,6 +30,7 @@ from lsd.benchmarks.bench.text import MOST_OVERHEAD, result_text
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.bundle import open_bundle
 from lsd.runtime.chain import Chain
+from lsd.runtime.native.library import native_library
 from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.reader import patch_batches, read_windows
 from lsd.runtime.scores import SCORED
@@ -81,7 +82,10 @@ def test_everything_is_measured_or_said_not_to_be(measured, bundle):
 
 def test_the_file_name_holds_the_conditions(measured):
     _, folder = measured
-    assert re.fullmatch(r"random-table-onnxruntime\.fp32-\w+-\d+cpu-\d{4}-\d\d-\d\d\.json", only(folder, ".json").name)
+    forests = "table" if native_library() is None else "native"
+    assert re.fullmatch(
+        rf"random-{forests}-onnxruntime\.fp32-\w+-\d+cpu-\d{{4}}-\d\d-\d\d\.json", only(folder, ".json").name
+    )
 
 
 def test_the_table_is_on_stdout_and_the_talk_on_stderr(measured):
@@ -141,7 +145,7 @@ def test_a_result_of_the_same_name_is_not_replaced(measured, bundle):
 def test_what_is_not_by_default_stands_in_the_name():
     when = datetime(2026, 11, 26)
     conditions = result()["conditions"]
-    assert file_stem(conditions, when).startswith("made_up-table-onnxruntime.fp32-")
+    assert file_stem(conditions, when).startswith("made_up-auto-onnxruntime.fp32-")
     conditions["options"] = BenchOptions(
         backend="compiled", encoders="onnxruntime", provider="cuda", precision="fp16", encoder_batch=32, threads=4,
         exit="0.02,0.98",
