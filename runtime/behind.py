@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -36,12 +36,8 @@ class Behind:
 
     def take(self, everything: bool = False) -> None:
         """Call the ends of what is done by now; of all that was given, if it is to be waited for."""
-        for given in self._done(everything):
-            self._end(*given)
-
-    def _done(self, everything: bool) -> Iterator[tuple[Future[Any], Callable[[Callable[[], Any]], None]]]:
         while self._given and (everything or self._given[0][0].done()):
-            yield self._given[0]
+            self._end(*self._given[0])
 
     def _end(self, future: Future[Any], end: Callable[[Callable[[], Any]], None]) -> None:
         self._given.popleft()

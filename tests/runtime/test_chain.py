@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patch_batches import batch, clear
 
 from bundles import random_bundle, scores_equal
 from lsd.export.adversarial import simulated_patches
@@ -17,7 +18,7 @@ from lsd.runtime.combination import Combination
 from lsd.runtime.errors import BundleError
 from lsd.runtime.exits import Exit, held
 from lsd.runtime.manifest import Part
-from lsd.runtime.patches import PatchBatch, PatchGrid
+from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import (
     LEFT_AT_FOREST,
     LOOK,
@@ -36,18 +37,6 @@ from lsd.runtime.sigmoid import sigmoid
 
 CHAIN = Chain(random_bundle())
 OPTICAL = of_modality("optical")
-
-
-def batch(pixels, bands=BAND_NAMES):
-    n = np.arange(len(pixels))
-    return PatchBatch(pixels, tuple(bands), n * 0, n)
-
-
-def clear(n, seed):
-    """Simulated patches in which nothing looks like haze."""
-    pixels = simulated_patches(n, seed)
-    pixels[:, BAND_NAMES.index("blue")] = np.minimum(pixels[:, BAND_NAMES.index("blue")], 1500)
-    return pixels
 
 
 def test_the_valid_bands_choose_the_configuration():
