@@ -4,8 +4,8 @@
 
 Weights are random, with layers scaled so that logits spread (lsd.benchmarks.encoder_graphs): parity and times are those
 of trained networks, accuracy is none. Graphs and plans are made first, several networks at once; then each session has
-the GPU to itself. Times are of whole calls, from host memory to host memory. Sessions take turns with each other and
-with torch, so that a change of clocks meets all of them. What cannot be run says why.
+the GPU to itself. Times and joules are of whole calls, from host memory to host memory. Sessions take turns with each
+other and with torch, so that a change of clocks meets all of them. What cannot be run says why.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lsd.benchmarks.bench.energy import NvmlEnergy, drawn
+from lsd.benchmarks.bench.nvml import gpus
 from lsd.benchmarks.encoder_graphs import network_of, patches_of
 from lsd.benchmarks.paper_engines import SPREADING_PATCHES
 from lsd.export.encoders.graph import onnx_of_networks
@@ -37,6 +39,7 @@ from lsd.export.engines.request import EngineRequest
 from lsd.export.golden import golden_patches
 from lsd.export.precision.lower import at_precision
 from lsd.runtime.backends.base import EncoderGraph, EncoderSession, Precision, SessionOptions
+from lsd.runtime.backends.onnxruntime import open_session as open_on_onnxruntime
 from lsd.runtime.backends.registry import open_session
 from lsd.runtime.backends.tensorrt import open_engine
 from lsd.runtime.bands import BAND_NAMES
@@ -55,6 +58,7 @@ BATCHES = (1, BATCH, 32)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 COMPARED = 128  # simulated patches beside the golden ones
 WARM_UP, REPEATS = 3, 30
+METERED_S = 1.5  # many updates of the energy counter
 QUEUED = 12  # calls of one measurement with two under way
 Array = NDArray[np.float32]
 
@@ -130,6 +134,7 @@ def measure(one: Prepared, engines: Path, binding: str) -> dict[str, Any]:
             if name.startswith("tensorrt"):
                 calls[f"{name}, two under way"] = _two_under_way(session)
         found["ms_a_call"] = {f"batch {n}": _median_ms(calls, one.patches[-n:]) for n in BATCHES}
+        found["energy"] = _energy(calls, one.patches[-max(BATCHES) :])
     finally:
         for session in opened:
             session.close()
@@ -145,7 +150,10 @@ def _openings(one: Prepared, engines: Path, binding: str) -> dict[str, Callable[
         openings[f"tensorrt {precision}"] = partial(open_engine, graph, options, binding)
         openings[f"tensorrt {precision}, no graph"] = partial(open_engine, graph, options, binding, cuda_graph=False)
         on_cuda = SessionOptions(provider="cuda")
-        openings[f"onnxruntime cuda {precision}"] = partial(open_session, "onnxruntime", graph, on_cuda)
+        openings[f"onnxruntime cuda {precision}"] = partial(open_on_onnxruntime, graph, on_cuda)
+        openings[f"onnxruntime cuda {precision}, no graph"] = partial(
+            open_on_onnxruntime, graph, on_cuda, cuda_graph=False
+        )
     return openings
 
 
@@ -252,6 +260,26 @@ def _median_ms(calls: dict[str, Callable[[Array], Any]], patches: Array) -> dict
             if turn >= WARM_UP:
                 spent[name].append(1000 * (time.perf_counter() - started_s) / getattr(run, "calls", 1))
     return {name: round(statistics.median(values), 3) for name, values in spent.items()}
+
+
+def _energy(calls: dict[str, Callable[[Array], Any]], patches: Array) -> dict[str, Any]:
+    """Joules a patch and watts of the board at full batches, idling included, and watts while nothing runs."""
+    found, reason = gpus()
+    if not found or found[0].energy_j() is None:
+        return {"not_measured": reason or "the GPU does not count its energy"}
+    meters = [NvmlEnergy(found[0], "board")]
+    with drawn(meters) as idle:
+        time.sleep(METERED_S)
+    told: dict[str, Any] = {"batch": len(patches), "idle_watts": round(idle.joules["board"] / idle.seconds, 1)}
+    for name, run in calls.items():
+        with drawn(meters) as busy:
+            answered, end_s = 0, time.perf_counter() + METERED_S
+            while time.perf_counter() < end_s:
+                run(patches)
+                answered += len(patches) * getattr(run, "calls", 1)
+        joules = busy.joules["board"]
+        told[name] = {"joules_a_patch": round(joules / answered, 5), "watts": round(joules / busy.seconds, 1)}
+    return told
 
 
 def _graph(name: str, content: bytes, bands: tuple[str, ...], precision: Precision) -> EncoderGraph:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,16 @@ def treelite_gtil(model: Model, threads: int) -> Predict:
     import treelite
 
     loaded = model.treelite
-    return lambda rows: np.asarray(treelite.gtil.predict(loaded, rows, nthread=threads, pred_margin=True)).reshape(-1)
+
+    def margins(rows: Rows) -> Margins:
+        found = treelite.gtil.predict(loaded, rows, nthread=threads, pred_margin=True)
+        return np.asarray(found).reshape(-1)
+
+    try:
+        margins(np.zeros((1, model.table.n_features), np.float32))
+    except treelite.TreeliteError as error:  # more threads than OpenMP was allowed
+        raise AbsentError(str(error).split(": ", 1)[-1]) from error
+    return margins
 
 
 def tl2cgen(model: Model, threads: int) -> Predict:
@@ -117,8 +126,7 @@ def onnxruntime(model: Model, threads: int) -> Predict:
 
 
 def nvforest(model: Model, threads: int) -> Predict:
-    """NVIDIA's nvForest on a GPU in the model's own precision, rows and answers copied; listed under one thread."""
-    _one_thread(threads)
+    """NVIDIA's nvForest on a GPU in the model's own precision, rows and answers copied; it needs no thread more."""
     loaded = treelite_from_file(model.file, model.library)
     loaded.get_header_accessor().set_field("postprocessor", "identity")  # margins, which it does not offer otherwise
     try:
@@ -128,7 +136,12 @@ def nvforest(model: Model, threads: int) -> Predict:
         raise AbsentError(f"{error}; pip install nvforest-cu13, on a machine with a GPU") from error
     except Exception as error:  # it passes on whatever CUDA raises
         raise AbsentError(f"nvForest: {(str(error).splitlines() or ['?'])[0]}") from error
-    return lambda rows: np.asarray(forest.predict_proba(rows).get()).reshape(-1)
+
+    def margins(rows: Rows) -> Margins:
+        found = forest.predict_proba(rows)
+        return np.asarray(found.get() if hasattr(found, "get") else found).reshape(-1)
+
+    return margins
 
 
 def table_walk(model: Model, threads: int) -> Predict:
@@ -164,9 +177,10 @@ _ONLY: dict[str, str] = {
 }
 
 
-def names_for(model: Model, batch: str) -> list[str]:
-    """The peers that can be asked about this model and batch at all."""
-    names = [name for name in PEERS if _ONLY.get(name, model.library) == model.library]
+def names_for(model: Model, batch: str, asked: Collection[str] = ()) -> list[str]:
+    """The peers that can be asked about this model and batch at all; of those `asked` for, if any, and ours."""
+    wanted = {OURS, *asked} if asked else set(PEERS)
+    names = [name for name in PEERS if name in wanted and _ONLY.get(name, model.library) == model.library]
     return [name for name in names if batch == SINGLE or "single row" not in name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ def reference_margins(model: Model, rows: Rows) -> Margins:
     return PEERS[peer](model, 1)(rows)
 
 
-def opened(model: Model, batch: str, threads: int) -> tuple[dict[str, Predict], dict[str, str]]:
+def opened(
+    model: Model, batch: str, threads: int, asked: Collection[str] = ()
+) -> tuple[dict[str, Predict], dict[str, str]]:
     """Name -> what evaluates, and name -> why it cannot."""
     found: dict[str, Predict] = {}
     missing: dict[str, str] = {}
-    for name in names_for(model, batch):
+    for name in names_for(model, batch, asked):
         try:
             found[name] = PEERS[name](model, threads)
         except (AbsentError, LsdError, ImportError) as error:
@@ -66,9 +68,11 @@ def exactness(found: Margins, reference: Margins) -> dict[str, Any]:
     return {"max_difference": most, "equal": same, "exactness": "equal" if same else f"differs by {most:.1e}"}
 
 
-def measure(model: Model, batch: str, threads: int, rows: Rows, turns: int) -> dict[str, Any]:
-    """One model, one batch size, one number of threads: every peer in turns, and how exact each is."""
-    predicts, missing = opened(model, batch, threads)
+def measure(
+    model: Model, batch: str, threads: int, rows: Rows, turns: int, asked: Collection[str] = ()
+) -> dict[str, Any]:
+    """One model, one batch size, one number of threads: every peer asked for in turns, and how exact each is."""
+    predicts, missing = opened(model, batch, threads, asked)
     if threads > 1 and batch == BATCH and OURS in predicts:  # in the same turns: how two threads scale
         predicts[OURS_ONE_THREAD] = PEERS[OURS](model, 1)
     checked = rows if batch == BATCH else rows[:200]
@@ -94,11 +98,21 @@ def measure(model: Model, batch: str, threads: int, rows: Rows, turns: int) -> d
 @click.option(
     "--model", "names", multiple=True, type=click.Choice(list(SIZES)), help="May be given again.  [default: all]"
 )
+@click.option(
+    "--peer", "asked", multiple=True, type=click.Choice(list(PEERS)), help="May be given again.  [default: all]"
+)
 @click.option("--threads", multiple=True, type=int, default=THREADS, show_default=True, help="May be given again.")
 @click.option("--rows", "n_rows", default=BATCH_ROWS, show_default=True, help="Of the batch.")
 @click.option("--turns", default=TURNS, show_default=True, help="Of every peer; slow ones take fewer.")
 def forests(
-    output: Path, commit: str, cache: Path, names: Sequence[str], threads: Sequence[int], n_rows: int, turns: int
+    output: Path,
+    commit: str,
+    cache: Path,
+    names: Sequence[str],
+    asked: Sequence[str],
+    threads: Sequence[int],
+    n_rows: int,
+    turns: int,
 ) -> None:
     """Margins of LightGBM and XGBoost models by every library that is here, in turns (half an hour, all models)."""
     settings = {"rows": n_rows, "columns": COLUMNS, "nan_share": NAN_SHARE, "turns": turns}
@@ -109,5 +123,5 @@ def forests(
             for count in threads:
                 case = f"{model.name}, batch {1 if batch == SINGLE else n_rows}, threads {count}"
                 if not result.has(case):
-                    result.put(case, measure(model, batch, count, rows, turns))
+                    result.put(case, measure(model, batch, count, rows, turns, asked))
                 show(case, result.cases[case])

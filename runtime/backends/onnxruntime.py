@@ -1,11 +1,12 @@
 """Encoders on ONNX Runtime: the CPU provider everywhere, CUDA and TensorRT where its GPU build is installed.
 
 The provider asked for is the one used, or opening fails: ONNX Runtime on its own only warns and goes on with the CPU.
-The CUDA and TensorRT providers were not run on a GPU yet; the checks below are tested without one.
+CUDA calls are captured as CUDA graphs where the session can be. The TensorRT provider was not run on a GPU yet.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from lsd.runtime.backends.base import EncoderGraph, EncoderSession, SessionOptions
 from lsd.runtime.backends.contract import INPUT, OUTPUT, checked_patches, described, require_contract
+from lsd.runtime.backends.onnxruntime_captured import OPTION, CapturedCalls
 from lsd.runtime.backends.packages import required
 from lsd.runtime.errors import BackendError, UsageError
 from lsd.runtime.nearest import did_you_mean
 
+_LOG = logging.getLogger(__name__)
 FATAL = 4  # log severity: whatever matters comes as an exception, and stderr belongs to the command
 
 # Each provider with those it may leave small nodes (shape arithmetic) to, and its options. TF32 would shorten the
@@ -48,9 +51,13 @@ INSTALL = {
 HEAVY = ("Conv", "Gemm", "MatMul", "Attention")
 
 
-def open_session(graph: EncoderGraph, options: SessionOptions) -> EncoderSession:
+def open_session(graph: EncoderGraph, options: SessionOptions, cuda_graph: bool = True) -> EncoderSession:
     """Open a graph on the provider asked for.
 
+    Args:
+        graph: of the bundle.
+        options: threads and provider.
+        cuda_graph: on CUDA, capture a call and replay it, where ONNX Runtime can; the logits are the same.
     Raises:
         UsageError: an unknown provider.
         BackendError: onnxruntime or the provider is absent, or would leave a layer to another provider; or the graph is
@@ -67,35 +74,49 @@ def open_session(graph: EncoderGraph, options: SessionOptions) -> EncoderSession
     if options.provider != "cpu":
         _load_cuda(ort)
     _require_available(graph, options.provider, wanted[0][0], ort.get_available_providers())
-    try:
-        session = ort.InferenceSession(
-            graph.content, _settings(ort, graph, options), providers=wanted, enable_fallback=0
-        )
-    except Exception as error:  # its classes share no root but Exception
-        raise BackendError(
-            f"{graph.name}: ONNX Runtime {ort.__version__} cannot open it on {options.provider} ({_line(error)})"
-        ) from error
-    session.disable_fallback()
+    captured, session = cuda_graph and options.provider == "cuda", None
+    if captured:
+        try:
+            session = _session(ort, graph, options, captured)
+        except BackendError as error:
+            _LOG.info("%s runs without a CUDA graph: %s", graph.name, error)
+            captured = False
+    session = session or _session(ort, graph, options)
     _require_used(graph, options.provider, wanted[0][0], session.get_providers())
     require_contract(graph, _ends(session.get_inputs()), _ends(session.get_outputs()))
     nodes = _nodes(session) if options.provider != "cpu" else {}
     _require_assigned(graph, options.provider, wanted[0][0], nodes)
-    return OnnxRuntimeSession(graph, session, _description(ort, graph, options, nodes))
+    opened = OnnxRuntimeSession(graph, session, _description(ort, graph, options, nodes))
+    if captured:
+        opened.capture(CapturedCalls(ort, session), lambda: _session(ort, graph, options))
+    return opened
 
 
 class OnnxRuntimeSession:
-    """An opened graph; threads may share it."""
+    """An opened graph; threads may share it unless its calls are captured."""
 
     def __init__(self, graph: EncoderGraph, session: Any, description: dict[str, str]) -> None:
         self.graph = graph
         self._session = session
         self._description = description
+        self._captured: CapturedCalls | None = None
+        self._without: Callable[[], Any] | None = None
+
+    def capture(self, calls: CapturedCalls, without: Callable[[], Any]) -> None:
+        """Go through captured calls from now on, and should one fail, through the session that `without` opens."""
+        self._captured, self._without = calls, without
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits float32 (n,); see `EncoderSession`."""
-        feed = {INPUT: checked_patches(patches, self.graph)}
+        values = checked_patches(patches, self.graph)
+        if self._captured is not None:
+            try:
+                return self._captured(values)
+            except Exception as error:
+                _LOG.info("%s goes on without a CUDA graph: %s", self.graph.name, _line(error))
+            self._end_capture()
         try:
-            logits: NDArray[np.float32] = self._session.run([OUTPUT], feed)[0]
+            logits: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: values})[0]
         except Exception as error:
             raise BackendError(f"{self.graph.name}: ONNX Runtime failed ({_line(error)})") from error
         return logits
@@ -107,11 +128,40 @@ class OnnxRuntimeSession:
 
     def describe(self) -> dict[str, str]:
         """See `EncoderSession`; `layers` counts nodes per provider where another than the CPU was asked for."""
-        return dict(self._description)
+        if self._description["device"] != "cuda":
+            return dict(self._description)
+        return {**self._description, "cuda_graph": "no" if self._captured is None else "yes"}
 
     def close(self) -> None:
         """Release the session."""
-        self._session = None
+        self._captured = self._without = self._session = None
+
+    def _end_capture(self) -> None:
+        """A session that captures cannot be asked in another way, so another one is opened."""
+        without = self._without
+        self.close()
+        if without is not None:
+            self._session = without()
+
+
+def _session(ort: Any, graph: EncoderGraph, options: SessionOptions, captured: bool = False) -> Any:
+    """An InferenceSession on the provider asked for, which captures its calls where that is asked.
+
+    Raises:
+        BackendError: it does not open.
+    """
+    (provider, settings), *others = PROVIDERS[options.provider]
+    providers = [(provider, {**settings, **({OPTION: "1"} if captured else {})}), *others]
+    try:
+        session = ort.InferenceSession(
+            graph.content, _settings(ort, graph, options), providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # its classes share no root but Exception
+        raise BackendError(
+            f"{graph.name}: ONNX Runtime {ort.__version__} cannot open it on {options.provider} ({_line(error)})"
+        ) from error
+    session.disable_fallback()
+    return session
 
 
 def _load_cuda(ort: Any) -> None:

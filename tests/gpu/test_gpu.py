@@ -17,6 +17,7 @@ from tiles import L2A_NEW, optical, radar, write_band_folder
 from bundles import random_bundle
 from lsd.export.adversarial import simulated_patches
 from lsd.runtime.backends.base import SessionOptions
+from lsd.runtime.backends.onnxruntime import open_session as open_on_onnxruntime
 from lsd.runtime.backends.registry import open_session
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.chain import Chain
@@ -143,6 +144,18 @@ def test_a_network_gives_what_the_cpu_gives(cuda, precision):
     turned = np.concatenate([session.run(np.ascontiguousarray(patches[::-1][at : at + 8])) for at in range(0, 64, 8)])
     assert np.abs(sigmoid(found) - sigmoid(reference)).max() <= (1e-4 if precision == "fp32" else 0.005)
     np.testing.assert_array_equal(found, turned[::-1])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_captured_calls_give_the_same_bits(cuda, precision):
+    graph = encoder_graph(precision, 1, OPTICAL)
+    patches = np.ascontiguousarray(simulated_patches(24, 3)[:, [BAND_NAMES.index(band) for band in OPTICAL]])
+    captured = open_on_onnxruntime(graph, ON_GPU.session)
+    plain = open_on_onnxruntime(graph, ON_GPU.session, cuda_graph=False)
+    for at, n in ((0, 8), (8, 8), (16, 8), (0, 1), (3, 1), (5, 19), (0, 8)):
+        some = patches[at : at + n]
+        np.testing.assert_array_equal(captured.run(some), plain.run(some))
+    assert (captured.describe()["cuda_graph"], plain.describe()["cuda_graph"]) == ("yes", "no")
 
 
 @pytest.fixture(scope="module")
