@@ -169,6 +169,7 @@ def _load_cuda(ort: Any) -> None:
 
     Without it ONNX Runtime finds only what the system's loader knows (onnxruntime.ai, "CUDA Execution Provider").
     """
+    ort.set_default_logger_severity(FATAL)  # cuDNN plans that are not there for a layer are told as errors
     if hasattr(ort, "preload_dlls"):
         with redirect_stdout(sys.stderr):  # it prints
             ort.preload_dlls()
