@@ -24,7 +24,7 @@ from setuptools.command.build_py import build_py
 
 SOURCES = Path(__file__).resolve().parent / "runtime" / "native"
 LIBRARY, RECORD = "liblsd_native.so", "library.json"
-FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off")
+FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-pthread")
 
 
 @cache

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lsd_native.h"
+
 /* Above CACHED_TESTS the planes of a block leave a cache of 0.5 MiB; then fewer than LEAST_SHARING nodes a test are not
  * worth a large block. */
 enum { CACHED_TESTS = 8192, LEAST_SHARING = 2 };
@@ -278,16 +280,29 @@ static int order_of_visits(const void *a, const void *b) {
   return x->depth != y->depth ? x->depth - y->depth : x->place - y->place;
 }
 
-/* Small nodes are laid out in the order of the visits, so that a row reads them from front to back. */
+static void loop_nodes(const lsd_small_node *nodes, uint32_t n, lsd_looped_node *looped) {
+  for (uint32_t i = 0; i < n; i++) {
+    looped[i].test = nodes[i].test;
+    for (int side = 0; side < 2; side++) {
+      uint32_t child = nodes[i].child[side];
+      looped[i].step[side] = (uint8_t)((child & IS_LEAF ? n + (child & ~(uint32_t)IS_LEAF) : child) - i);
+    }
+  }
+}
+
+/* Nodes are laid out in the order of the visits, so that a row reads them from front to back. */
 static int build_visits(lsd_forest *forest, const lsd_small_node *nodes, uint32_t n_nodes) {
   uint32_t n_laid_out = 0;
+  int has_avx512 = lsd_has_isa(LSD_ISA_AVX512);
   lsd_visits *visits = &forest->visits;
-  visits->node = resized(NULL, forest->n_trees, sizeof *visits->node);
+  visits->node = resized(NULL, forest->n_trees + (size_t)1, sizeof *visits->node);
   visits->leaf = resized(NULL, forest->n_trees, sizeof *visits->leaf);
   visits->place = resized(NULL, forest->n_trees, sizeof *visits->place);
   visits->depth = resized(NULL, forest->n_trees, sizeof *visits->depth);
-  forest->small_nodes = resized(NULL, n_nodes, sizeof *forest->small_nodes);
-  if (!visits->node || !visits->leaf || !visits->place || !visits->depth || !forest->small_nodes) return 0;
+  if (has_avx512) forest->small_nodes = resized(NULL, n_nodes, sizeof *forest->small_nodes);
+  forest->looped_nodes = calloc(2 * (size_t)n_nodes + forest->n_trees + 1, sizeof *forest->looped_nodes);
+  if (!visits->node || !visits->leaf || !visits->place || !visits->depth || !forest->looped_nodes) return 0;
+  if (has_avx512 && !forest->small_nodes) return 0;
   for (const lsd_forest_block *block = forest->blocks; block < forest->blocks + forest->n_blocks; block++)
     for (uint32_t done = 0; done < block->n_trees; done += TREES_OF_A_CHUNK) {
       uint32_t first = block->first_tree + done, left = block->n_trees - done;
@@ -298,14 +313,16 @@ static int build_visits(lsd_forest *forest, const lsd_small_node *nodes, uint32_
       for (uint32_t i = 0; i < n; i++) {
         const lsd_tree *tree = forest->trees + first + chunk[i].place;
         uint32_t n_own = tree->is_walked ? 0 : tree->n_nodes;
-        memcpy(forest->small_nodes + n_laid_out, nodes + tree->node, n_own * sizeof *nodes);
         visits->node[first + i] = n_laid_out;
-        n_laid_out += n_own;
         visits->leaf[first + i] = tree->leaf;
         visits->place[first + i] = chunk[i].place;
         visits->depth[first + i] = chunk[i].depth;
+        if (has_avx512) memcpy(forest->small_nodes + n_laid_out, nodes + tree->node, n_own * sizeof *nodes);
+        loop_nodes(nodes + tree->node, n_own, forest->looped_nodes + lsd_first_looped(visits, first + i));
+        n_laid_out += n_own;
       }
     }
+  visits->node[forest->n_trees] = n_laid_out;
   return 1;
 }
 
@@ -345,7 +362,8 @@ lsd_forest *lsd_forest_new(int is_double, double base_margin, uint32_t n_feature
                            const uint16_t *feature, const float *threshold, const uint8_t *default_left,
                            const int16_t *left, const int16_t *right, const void *leaf_value) {
   table t = {node_offset, leaf_offset, feature, threshold, default_left, left, right};
-  if (n_trees >= INT32_MAX || !is_sound(&t, n_features, n_trees, n_nodes, n_leaves)) return NULL;
+  if (2 * (uint64_t)n_nodes + n_trees >= INT32_MAX) return NULL; /* looped nodes have numbers of 31 bits */
+  if (!is_sound(&t, n_features, n_trees, n_nodes, n_leaves)) return NULL;
   lsd_forest *forest = calloc(1, sizeof *forest);
   if (!forest) return NULL;
   forest->is_double = is_double;
@@ -367,6 +385,7 @@ void lsd_forest_free(lsd_forest *forest) {
   free(forest->visits.depth);
   free(forest->operations);
   free(forest->small_nodes);
+  free(forest->looped_nodes);
   free(forest->walked_nodes);
   free(forest->leaves);
   free(forest);

@@ -2,6 +2,8 @@
  *
  * Before it is included, these are defined:
  *   NAME(x): x with a suffix. TARGET: attribute of functions. ROWS: rows of a plane, a multiple of 64.
+ *   TRANSPOSE(rows, n, n_features, width, columns, floats_a_column): n rows of `width` <= COLUMNS floats to columns;
+ *     what lies beyond them in a column or among the COLUMNS may be written
  *   COMPARE(column, threshold, n, nan_goes_right, n_words, plane, words_a_plane): n planes, of n thresholds
  *   ADD_DOUBLE, ADD_FLOAT(planes, tree, leaves, n_words, sums, words_a_plane): adds the leaf that each row reaches
  *   PLACE_DOUBLE, PLACE_FLOAT(row): where the sum of a row lies
@@ -18,21 +20,16 @@ typedef struct { /* work memory; after it, planes[FIRST_TEST + most_tests] */
   NAME(plane) planes[];
 } NAME(work);
 
-/* Columns first to first + COLUMNS. What lies beyond the rows keeps its value: its bits are computed and not used. */
-TARGET static void NAME(transpose)(const float *rows, size_t n, size_t n_features, size_t first, NAME(work) *work) {
-  size_t width = n_features - first < COLUMNS ? n_features - first : COLUMNS;
-  for (size_t row = 0; row < n; row++)
-    for (size_t i = 0; i < width; i++) work->columns[i][row] = rows[row * n_features + first + i];
-}
-
 TARGET static void NAME(compare_all)(const lsd_forest *forest, const lsd_forest_block *block, const float *rows,
                                      size_t n, NAME(work) *work) {
-  size_t first = SIZE_MAX; /* column that was transposed */
+  size_t first = SIZE_MAX; /* column that was transposed. What lies beyond the rows gives bits that are not used. */
   for (uint32_t i = 0; i < block->n_groups; i++) {
     const lsd_test_group *group = forest->groups + block->first_group + i;
     if (group->feature / COLUMNS * COLUMNS != first) {
       first = group->feature / COLUMNS * COLUMNS;
-      NAME(transpose)(rows, n, forest->n_features, first, work);
+      size_t left = forest->n_features - first;
+      TRANSPOSE(rows + first, n, forest->n_features, left < COLUMNS ? left : COLUMNS, work->columns[0],
+                sizeof work->columns[0] / sizeof work->columns[0][0]);
     }
     COMPARE(work->columns[group->feature - first], forest->thresholds + block->first_threshold + group->first,
             group->count, group->nan_goes_right, (n + 63) / 64,
@@ -91,23 +88,25 @@ TARGET static void NAME(margins)(const lsd_forest *forest, const float *rows, si
       ((float *)margins)[row] = work->sums.floats[PLACE_FLOAT(row)];
 }
 
-static int NAME(margins_of_blocks)(const lsd_forest *forest, const float *rows, size_t n, void *margins) {
-  size_t size = sizeof(NAME(work)) + ((size_t)FIRST_TEST + forest->most_tests) * sizeof(NAME(plane));
-  size_t margin_size = forest->is_double ? sizeof(double) : sizeof(float);
-  size = (size + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES; /* what aligned_alloc asks for */
-  void *memory = aligned_alloc(CACHE_LINE_BYTES, size);
-  if (!memory) return LSD_FOREST_NO_MEMORY;
+static size_t NAME(memory_bytes)(const lsd_forest *forest) {
+  size_t bytes = sizeof(NAME(work)) + ((size_t)FIRST_TEST + forest->most_tests) * sizeof(NAME(plane));
+  return (bytes + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+}
+
+static void NAME(take_blocks)(lsd_plane_job *job, void *memory) {
+  const lsd_forest *forest = job->forest;
+  size_t margin_size = forest->is_double ? sizeof(double) : sizeof(float), first;
   memset(memory, 0, sizeof(NAME(work)));
-  for (size_t first = 0; first < n; first += ROWS)
-    NAME(margins)(forest, rows + first * forest->n_features, n - first < ROWS ? n - first : ROWS,
-                  (char *)margins + first * margin_size, memory);
-  free(memory);
-  return LSD_FOREST_DONE;
+  while ((first = atomic_fetch_add(&job->next, job->rows_a_block)) < job->n)
+    NAME(margins)(forest, job->rows + first * forest->n_features,
+                  job->n - first < job->rows_a_block ? job->n - first : job->rows_a_block,
+                  (char *)job->margins + first * margin_size, memory);
 }
 
 #undef NAME
 #undef TARGET
 #undef ROWS
+#undef TRANSPOSE
 #undef COMPARE
 #undef ADD_DOUBLE
 #undef ADD_FLOAT

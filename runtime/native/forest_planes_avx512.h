@@ -5,6 +5,40 @@
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #define INLINE_AVX512 TARGET_AVX512 static inline __attribute__((always_inline))
 
+_Static_assert(COLUMNS == 16, "a vector of a row, and of a column");
+
+/* Sixteen rows at a time, in registers: first blocks of 4 x 4 within the quarters of vectors, then the quarters. */
+TARGET_AVX512 static void transpose_avx512(const float *rows, size_t n, size_t n_features, size_t width, float *columns,
+                                           size_t floats_a_column) {
+  const __mmask16 used = (__mmask16)((1u << width) - 1);
+  for (size_t row = 0; row < n; row += 16) {
+    __m512 a[16], b[16];
+    for (size_t i = 0; i < 16; i++)
+      a[i] = row + i < n ? _mm512_maskz_loadu_ps(used, rows + (row + i) * n_features) : _mm512_setzero_ps();
+    for (int i = 0; i < 16; i += 2) {
+      b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+      b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+      for (int j = 0; j < 2; j++) {
+        __m512d low = _mm512_castps_pd(b[i + j]), high = _mm512_castps_pd(b[i + j + 2]);
+        a[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+        a[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+      }
+    for (size_t i = 0; i < 4; i++) { /* quarter q of a[4 * k + i]: rows 4 * k to 4 * k + 3 of column 4 * q + i */
+      __m512 even_low = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88);
+      __m512 odd_low = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd);
+      __m512 even_high = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88);
+      __m512 odd_high = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
+      float *to = columns + i * floats_a_column + row;
+      _mm512_storeu_ps(to, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+      _mm512_storeu_ps(to + 4 * floats_a_column, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+      _mm512_storeu_ps(to + 8 * floats_a_column, _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
+      _mm512_storeu_ps(to + 12 * floats_a_column, _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
+    }
+  }
+}
+
 /* The limit comes first, so that the values may stay in memory. A macro, not a function of the predicate: some
  * compilers want a literal there. */
 #define COMPARE_BY_AVX512(PREDICATE)                                                                            \

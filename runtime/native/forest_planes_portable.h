@@ -1,5 +1,11 @@
 /* The parts of forest_planes.h in plain C, which compilers turn into SSE2 or NEON. */
 
+static void transpose_portable(const float *rows, size_t n, size_t n_features, size_t width, float *columns,
+                               size_t floats_a_column) {
+  for (size_t row = 0; row < n; row++)
+    for (size_t i = 0; i < width; i++) columns[i * floats_a_column + row] = rows[row * n_features + i];
+}
+
 /* Bits of value > threshold for 64 rows: compared as bytes, which vectorises, and gathered eight at a time. */
 static inline uint64_t compare_word(const float *values, float threshold, int nan_goes_right) {
   uint8_t right[64];

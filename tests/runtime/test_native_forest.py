@@ -5,12 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +164,7 @@ def test_every_batch_size_and_number_of_threads():
     for isa in instruction_sets():
         for threads in (1, 2, 3):
             kernel = NativeForest(forest, threads=threads, isa=isa)
-            for size in (0, 1, 2, 7, 8, 15, 16, 63, 64, 65, 127, 128, 257, 511, 512, 513, 527, 528, 1025, 1600):
+            for size in (0, 1, 2, 7, 8, 15, 16, 23, 24, 63, 64, 65, 127, 128, 257, 511, 512, 513, 527, 528, 1025, 1600):
                 np.testing.assert_array_equal(kernel.margins(rows[:size]), expected[:size])
             one_by_one = [kernel.margins(rows[i : i + 1]) for i in range(60)]
             np.testing.assert_array_equal(np.concatenate(one_by_one), expected[:60])
@@ -296,7 +294,7 @@ def test_an_array_that_is_too_short(array):
 
 def compiled(compiler, target, *flags, sources=()):
     files = [*sources, SOURCES / "cpu.c", *sorted(SOURCES.glob("forest*.c"))]
-    command = [compiler, *STRICT, *flags, f"-I{SOURCES}", *files, "-o", target, "-lm"]
+    command = [compiler, *STRICT, *flags, f"-I{SOURCES}", *files, "-o", target, "-lm", "-pthread"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return target
@@ -319,6 +317,7 @@ def hard_cases():
         yield forest, rows_for(forest, seed, n)
     forest = forest_of(9, [30] * 600, n_features=3, grid=False)
     yield forest, rows_for(forest, 9, 20)
+    yield forest, rows_for(forest, 9, 0)
 
 
 def assert_driver_agrees(program, isas):
@@ -328,18 +327,41 @@ def assert_driver_agrees(program, isas):
     answer = done.stdout
     for forest, rows, isa in cases:
         assert np.frombuffer(answer, np.int32, 1) == 1
-        ways = np.frombuffer(answer, forest.accumulator, 3 * len(rows), 4).reshape(3, len(rows))
+        ways = np.frombuffer(answer, forest.accumulator, 4 * len(rows), 4).reshape(4, len(rows))
         answer = answer[4 + ways.nbytes :]
         expected = TableWalk(forest).margins(rows)
-        for way, found in zip(("by row", "by plane", "as chosen"), ways, strict=True):
+        for way, found in zip(("by row", "by plane", "as chosen", "by threads"), ways, strict=True):
             np.testing.assert_array_equal(found, expected, err_msg=f"{ISA_NAMES[isa]}, {way}")
     assert not answer
+    return done.stderr.decode().split()
 
 
 @pytest.mark.compiler
 def test_sanitizers_find_nothing_and_nothing_leaks(need_tool, tmp_path):
     program = compiled(need_tool("gcc"), tmp_path / "driver", *SANITIZED, sources=[DATA / "driver.c"])
     assert_driver_agrees([program], instruction_sets())
+
+
+@pytest.mark.compiler
+def test_threads_share_no_memory_without_a_lock(need_tool, tmp_path):
+    flags = ("-O1", "-g", "-fsanitize=thread")
+    program = compiled(need_tool("gcc"), tmp_path / "driver", *flags, sources=[DATA / "driver.c"])
+    assert not assert_driver_agrees([program], instruction_sets())
+
+
+@pytest.mark.compiler
+def test_how_many_threads_are_started(need_tool, tmp_path):
+    """Of 530, 140, 3 and 20 rows, 3 threads at most: one a plane, and none is left running."""
+    program = compiled(need_tool("gcc"), tmp_path / "driver", sources=[DATA / "driver.c", DATA / "threads.c"])
+    said = assert_driver_agrees([program], [PORTABLE])
+    assert said == ["started"] * 2 + ["joined"] * 2
+
+
+@pytest.mark.compiler
+def test_threads_that_are_not_to_be_had(need_tool, tmp_path):
+    sources = [DATA / "driver.c", DATA / "threads.c"]
+    program = compiled(need_tool("gcc"), tmp_path / "driver", "-DREFUSE", sources=sources)
+    assert assert_driver_agrees([program], [PORTABLE]) == ["refused"]
 
 
 @pytest.mark.qemu
@@ -366,11 +388,3 @@ def test_damaged_files_and_tables(need_tool, tmp_path):
         "unchecked: refused by the kernel",
         "unchecked: the same margins",
     }
-
-
-def test_rows_of_a_block_are_those_of_the_source():
-    """Threads take whole blocks of the widest instruction set."""
-    source = (SOURCES / "forest_batch.c").read_text()
-    widths = [int(width) for width in re.findall(r"#define ROWS_\w+ (\d+)", source)]
-    assert max(widths) == native_forest.ROWS_PER_BLOCK
-    assert all(b % a == 0 for a, b in pairwise(sorted(widths)))

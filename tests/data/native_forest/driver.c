@@ -1,9 +1,12 @@
 /* Margins of forests outside Python. stdin: cases one after the other, each a header, the arrays of a table and rows;
- * stdout, for each: 1 and the margins by row, by plane and by the library's choice, or 0 if the table was refused. */
+ * stdout, for each: 1 and the margins by row, by plane, by the library's choice and by THREADS threads, or 0 if the table
+ * was refused. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "forest.h"
+
+enum { THREADS = 3 };
 
 typedef struct {
   int32_t is_double, isa;
@@ -42,9 +45,11 @@ int main(void) {
       if (!margins) return 3;
       lsd_forest_margins_by_row(forest, rows, n, margins, h.isa);
       give(margins, n, size);
-      if (lsd_forest_margins_by_plane(forest, rows, n, margins, h.isa)) return 4;
+      if (lsd_forest_margins_by_plane(forest, rows, n, margins, h.isa, 1)) return 4;
       give(margins, n, size);
       if (lsd_forest_margins(forest, rows, n, margins, h.isa)) return 4;
+      give(margins, n, size);
+      if (lsd_forest_margins_by_threads(forest, rows, n, margins, h.isa, THREADS)) return 4;
       give(margins, n, size);
       free(margins);
     }

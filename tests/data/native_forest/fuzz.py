@@ -103,7 +103,7 @@ def outcome(forest: ForestTable, rows: np.ndarray, checked: bool) -> str:
         if not native.native_library().lsd_has_isa(isa):
             continue
         try:
-            found = native.NativeForest(forest, isa=isa).margins(rows)
+            found = native.NativeForest(forest, threads=2, isa=isa).margins(rows)
         except BundleError:
             if checked:
                 raise AssertionError("the kernel refuses what the loader accepts") from None
