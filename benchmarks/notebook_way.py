@@ -8,7 +8,6 @@ The forests are those of the run, whose columns are other statistics; what they 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsd.benchmarks.peers.notebook_statistics import notebook_statistics
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.errors import UsageError
 from lsd.runtime.sigmoid import sigmoid
@@ -29,29 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 8  # patches a call of a network, and a turn of the clock
-# METHOD, task: the six indices of the stored DN, channels 12 to 17
-INDICES = (("nir", "red"), ("nir", "green"), ("nir", "blue"), ("blue", "green"), ("blue", "red"), ("green", "red"))
 FLIPS = ((2,), (3,), (2, 3))  # axes of (n, band, y, x); METHOD, inference: the mean of the logits of 4 flips
 Array = NDArray[np.float64]
-
-
-def statistics(patch: NDArray[np.float32]) -> Array:
-    """float64 (126,): mean, median, min, max, std, skew, kurtosis of 12 bands and 6 indices (METHOD, training).
-
-    Args:
-        patch: float32 (12, 64, 64) in canonical units and band order.
-    """
-    from scipy import stats
-
-    bands = dict(zip(BAND_NAMES, patch.astype(np.float64), strict=True))
-    indices = [(bands[a] - bands[b]) / (bands[a] + bands[b] + 1e-10) + 0.5 for a, b in INDICES]
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a constant channel has no skew: NaN, as it should be
-        for channel in (*bands.values(), *indices):
-            found += [np.mean(channel), np.median(channel), np.min(channel), np.max(channel), np.std(channel)]
-            found += [stats.skew(channel, axis=None), stats.kurtosis(channel, axis=None)]
-    return np.array(found, np.float64)
 
 
 class Notebook:
@@ -157,8 +136,8 @@ def timed(notebook: Notebook, patches: NDArray[np.float32]) -> Timed:
     return Timed(clock, notebook.combined(forests, views))
 
 
-def _statistics_of_all(patches: NDArray[np.float32]) -> list[Array]:
-    return [statistics(patch) for patch in patches]
+def _statistics_of_all(patches: NDArray[np.float32]) -> list[dict[str, float]]:
+    return [notebook_statistics(patch) for patch in patches]
 
 
 def _clocked(into: list[float], n: int, work: Callable[[], Any]) -> Any:

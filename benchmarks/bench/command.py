@@ -39,8 +39,8 @@ _TOLERANCE = 0.1  # runs of one program on one machine differ by more than windo
 @click.option("--configuration", help="Of the bundle, by name.  [default: its first]")
 @click.option(
     "--parts",
-    help="What to measure, separated by commas: single-stream, multi-stream, offline, server, stages, tile (lsd-run "
-    "over a tile), fresh (cold start and memory).  [default: all]",
+    help="What to measure, separated by commas: single-stream, multi-stream, offline, server, stages, backends "
+    "(forests by every backend), tile (lsd-run over a tile), fresh (cold start and memory).  [default: all]",
 )
 @click.option("--patches", type=int, help="Of a multi-stream query.  [default: 8]")
 @click.option("--batch-size", type=int, help="Patches of an offline query and of a stage's call.  [default: 128]")
@@ -101,8 +101,8 @@ def main(
 
     The scenarios are those of MLPerf Inference: single-stream (one patch after another), multi-stream (several patches
     a query), offline (batches, as fast as they go) and server (patches arrive at random, latency includes the queue).
-    Beside them: each stage by itself, lsd-run over a tile, cold start and memory of fresh processes, and energy where
-    the machine counts it. The result is a JSON file whose name holds the conditions.
+    Beside them: each stage by itself, forests by every backend, lsd-run over a tile, cold start and memory of fresh
+    processes, and energy where the machine counts it. The result is a JSON file whose name holds the conditions.
 
     Exit codes: 0 done, 2 wrong use, unfit bundle or results that cannot be compared, 3 slower than the baseline, or the
     self-test on this machine failed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from lsd.benchmarks.bench import content, figures, machine
 from lsd.benchmarks.bench.accuracy import accuracy_of
+from lsd.benchmarks.bench.backends import measure_backends
 from lsd.benchmarks.bench.clock import Clock, SystemClock
 from lsd.benchmarks.bench.conditions import versions
 from lsd.benchmarks.bench.energy import Meter, drawn, energy, open_meters
@@ -77,6 +79,7 @@ class Measurement:
                 tile = content.write_tile(Path(place), self.subject.configuration.bands, self.options.tile_side)
                 whole = self._tile(tile, Path(place) / "products") if "tile" in chosen else None
                 stages = self._stages(tile) if "stages" in chosen else None
+        backends = self._backends() if "backends" in chosen else None
         scenarios, used = self._scenarios()
         overhead = self._overhead(scenarios)
         after, seconds = machine.snapshot(self.gpus), time.monotonic() - begun_s
@@ -93,6 +96,7 @@ class Measurement:
             "accuracy": accuracy_of(self.subject.bundle, self.subject.context, self.subject.configuration),
             "scenarios": scenarios,
             "stages": stages,
+            "backends": backends,
             "tile": whole,
             "fresh": fresh,
             "energy": used,
@@ -168,13 +172,27 @@ class Measurement:
                 found["share"][name] = loop_s / one["median_s"]
         return found
 
+    @property
+    def _short_rule(self) -> Rule:
+        """Of stages and backends, of which there are many."""
+        rule = self.options.rule
+        return replace(rule, window_s=rule.window_s / 4, warm_up_s=0.0)
+
+    def _backends(self) -> dict[str, Any]:
+        return measure_backends(
+            self.subject, self.options.batch_size, self.clock, self._short_rule,
+            lambda name: self.tell(f"backend {name}: forests, one patch and batches of {self.options.batch_size}"),
+        )  # fmt: skip
+
     def _stages(self, tile: Path) -> dict[str, Any]:
         batch = self.options.batch_size
-        rule = Rule(
-            self.options.window_s / 4, self.options.agreeing, self.options.most_windows, self.options.stability, 0.0
-        )
         windows = measure_stages(
-            self.subject, tile, batch, self.clock, rule, lambda name: self.tell(f"stage {name}: {ABOUT[name]}")
+            self.subject,
+            tile,
+            batch,
+            self.clock,
+            self._short_rule,
+            lambda name: self.tell(f"stage {name}: {ABOUT[name]}"),
         )
         return {name: {"about": ABOUT[name], **figures.throughput_figures(one, batch)} for name, one in windows.items()}
 

@@ -10,7 +10,7 @@ from lsd.runtime.cli.run_options import RunOptions
 from lsd.runtime.errors import ConfigurationError
 from lsd.runtime.nearest import did_you_mean
 
-PARTS = ("single-stream", "multi-stream", "offline", "server", "stages", "tile", "fresh")
+PARTS = ("single-stream", "multi-stream", "offline", "server", "stages", "backends", "tile", "fresh")
 # options that lsd-run knows under the same name
 _OF_RUN = ("backend", "encoders", "precision", "provider", "encoder_batch", "threads", "engines", "exit")
 

@@ -6,27 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lsd.benchmarks.bench.percentiles import QUANTILES
 from lsd.benchmarks.bench.text import seconds
 from lsd.runtime.sinks.page.markup import Markup, element, join
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 300, 76, 120, 14, 40
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 310, 76, 120, 24, 40
 # M. Okabe and K. Ito: told apart by every reader
 _COLOURS = {"single-stream": "#0072b2", "multi-stream": "#d55e00", "server": "#009e73", "offline": "#cc79a7"}
 _BAR = "#0072b2"
+# of the ticks of a logarithmic axis: the first with enough of them
+_FACTORS = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), [quarters / 4 for quarters in range(4, 40)])
+_LEAST_TICKS = 3
 _TAILS = ((0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"))
-Point = tuple[float, float, bool]  # x, y, and whether it counts: others are drawn hollow
+Point = tuple[float, float, bool | None]  # x, y, and its dot: full, hollow (does not count), or none
 Line = tuple[str, Sequence[Point]]
 
 
 def percentile_plot(document: Mapping[str, Any]) -> Markup:
     """Latency over the share of queries answered by then, tails stretched; "" without a curve of two points."""
     lines = [
-        (name, [(_stretched(share), latency, True) for share, latency in one["curve"] if share >= 0.1])
+        (name, [(_stretched(share), latency, _dotted(share)) for share, latency in one["curve"] if share >= 0.1])
         for name, one in document["scenarios"].items()
         if len(one.get("curve", ())) > 1
     ]
     ticks = [(_stretched(share), text) for share, text in _TAILS]
-    return _plot(lines, ticks, "share of queries answered within the time", "Latency by share of queries")
+    names = "share of queries answered within the time", "latency"
+    return _plot(lines, ticks, names, "Latency by share of queries")
 
 
 def window_plot(document: Mapping[str, Any]) -> Markup:
@@ -40,10 +45,8 @@ def window_plot(document: Mapping[str, Any]) -> Markup:
             points = [(window["begin_s"], window[key] / middle, window["counted"]) for window in one["windows"]]
             lines.append((name, points))
     longest = max((points[-1][0] for _, points in lines), default=0.0)
-    ticks = [(longest * part / 4, f"{longest * part / 4:.1f} s") for part in range(5)]
-    return _plot(
-        lines, ticks, "begin of the window", "Windows, relative to those counted; hollow: not counted", ratio=True
-    )
+    names = "begin of the window", "relative to the median of the windows that count"
+    return _plot(lines, _second_ticks(longest), names, "Windows, relative to those counted", ratio=True)
 
 
 def bars(values: Sequence[tuple[str, float]], label: str) -> Markup:
@@ -63,9 +66,9 @@ def bars(values: Sequence[tuple[str, float]], label: str) -> Markup:
 
 
 def _plot(
-    lines: Sequence[Line], ticks: Sequence[tuple[float, str]], x_label: str, label: str, ratio: bool = False
+    lines: Sequence[Line], ticks: Sequence[tuple[float, str]], names: tuple[str, str], label: str, ratio: bool = False
 ) -> Markup:
-    """Lines over logarithmic values."""
+    """Lines over logarithmic values; names: of the horizontal and of the vertical."""
     points = [point for _, line in lines for point in line]
     if len(points) < 2:
         return Markup("")
@@ -95,7 +98,9 @@ def _plot(
                 _rule(x, _TOP, x, _HEIGHT - _BOTTOM),
                 element("text", text, x=f"{x:.1f}", y=_HEIGHT - _BOTTOM + 16, class_="longitude"),
             ]
-    parts.append(element("text", x_label, x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 6, class_="longitude"))
+    across, up = names
+    parts.append(element("text", across, x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 6, class_="longitude"))
+    parts.append(element("text", up, x=_LEFT, y=_TOP - 8))
     for number, (name, line) in enumerate(lines):
         colour = _COLOURS[name]
         places = [at(x, y) for x, y, _ in line]
@@ -104,6 +109,7 @@ def _plot(
         parts += [
             element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, stroke=colour, fill=colour if counts else "none")
             for (x, y), (_, _, counts) in zip(places, line, strict=True)
+            if counts is not None
         ]
         y = _TOP + 14 + 18 * number
         parts += [
@@ -130,11 +136,26 @@ def _stretched(share: float) -> float:
     return -math.log10(1.0 - share)
 
 
+def _dotted(share: float) -> bool | None:
+    """Dots where the table has a percentile."""
+    return True if share in QUANTILES.values() else None
+
+
+def _second_ticks(longest: float) -> list[tuple[float, str]]:
+    """At most six round values from 0 on."""
+    steps = (factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5))
+    step = next((one for one in steps if longest / one <= 5), 0.0)
+    return [(number * step, f"{number * step:g} s") for number in range(int(longest / step) + 1)] if step else []
+
+
 def _log_ticks(low: float, high: float, ratio: bool) -> list[float]:
     if ratio:
         fine = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0)
         steps = fine if high / low < 2 else [2.0**power for power in range(-10, 11)]
         return [step for step in steps if low <= step <= high]
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    many = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-    return [value for value in many if low <= value <= high]
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for factors in _FACTORS:
+        found = [factor * power for power in powers for factor in factors if low <= factor * power <= high]
+        if len(found) >= _LEAST_TICKS:
+            break
+    return found

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsd.benchmarks.bench.comparison import GATED, Comparison, Ratio
+from lsd.benchmarks.bench.energy import PATCH_KM2
+from lsd.benchmarks.bench.figures import fastest
 from lsd.benchmarks.bench.percentiles import QUANTILES, is_measured
 
 MOST_OVERHEAD = 0.01  # of a latency, that lsd-bench itself may take
+_RUN_STAGES = ("read", "wait", "score", "encode", "write")  # of lsd-run, as a patch meets them
 _METRICS = {"f1": "F1", "auc": "AUC", "ece": "calibration error"}
 
 
@@ -32,12 +35,13 @@ def figure(value: Any, unit: str) -> str:
 
 def result_text(document: Mapping[str, Any]) -> str:
     """Every figure of a result, and the reason for each that was not measured."""
-    lines = [heading(document), ""]
+    lines = [heading(document), when(document), ""]
     if document["scenarios"]:
         lines += [*aligned(scenario_rows(document)), ""]
-    if rows := stage_rows(document):
-        lines += [*aligned(rows), ""]
-    lines += [f"{name}: {value}" for name, value in facts(document)]
+    for rows in (stage_rows(document), backend_rows(document)):
+        lines += [*aligned(rows), ""] if rows else []
+    told = [*facts(document), *accuracy_facts(document), *machine_facts(document)]
+    lines += [f"{name}: {value}" for name, value in told]
     if missing := reasons(document):
         lines += ["", "not measured", *(f"  {name}: {reason}" for name, reason in missing)]
     return "\n".join(lines)
@@ -56,12 +60,16 @@ def heading(document: Mapping[str, Any]) -> str:
     )
 
 
+def when(document: Mapping[str, Any]) -> str:
+    """When it was measured, and how long that took."""
+    begun = document["begun"]
+    return f"measured {begun[:10]} {begun[11:16]} UTC in {document['seconds']:.0f} s"
+
+
 def scenario_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Heading, then a row for each scenario."""
     rows = [("scenario", "patches a query", *QUANTILES, "samples", "patches/s", "windows")]
     for name, one in document["scenarios"].items():
-        windows = f"{sum(window['counted'] for window in one['windows'])} of {len(one['windows'])}"
-        agreed = f"{windows} {'agree' if one['stable'] else 'DO NOT AGREE'} ({100 * one['spread']:.1f} %)"
         if name == "offline":
             figures, samples = ["-"] * len(QUANTILES), "-"
             rate = _digits(one["patches_per_s"])
@@ -69,8 +77,18 @@ def scenario_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
             figures = [_percentile(one["percentiles"][key]) for key in QUANTILES]
             samples = f"{one['queries']:,}"
             rate = _digits(one["rate_per_s"] if name == "server" else one["patches_per_query"] / one["mean_s"])
-        rows.append((name, str(one["patches_per_query"]), *figures, samples, rate, agreed))
+        agreed, spread = agreement(one)
+        rows.append((name, str(one["patches_per_query"]), *figures, samples, rate, f"{agreed} ({spread})"))
     return rows
+
+
+def agreement(scenario: Mapping[str, Any]) -> tuple[str, str]:
+    """How many windows count and whether they agree, and how much they differ."""
+    windows = f"{sum(window['counted'] for window in scenario['windows'])} of {len(scenario['windows'])}"
+    return (
+        f"{windows} {'agree' if scenario['stable'] else 'DO NOT AGREE'}",
+        f"spread {_digits(100 * scenario['spread'])} %",
+    )
 
 
 def stage_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -80,7 +98,7 @@ def stage_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         mark = "" if one["stable"] else f" (windows DO NOT AGREE, {100 * one['spread']:.0f} %)"
         rows.append((name, seconds(one["seconds_per_patch"]), one["about"] + mark))
     if tile := document["tile"]:
-        whole = {**tile["seconds"], "whole process": tile["whole_s"]}
+        whole = {**run_stages(tile), "whole process": tile["whole_s"]}
         rows += [
             (f"lsd-run {name}", seconds(one["median"] / tile["patches"]), f"{seconds(one['median'])} a tile of "
              f"{tile['patches']:,} patches, median of {len(one['values'])}")
@@ -89,9 +107,40 @@ def stage_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows if len(rows) > 1 else []
 
 
+def backend_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Heading, then a row for each backend of forests; [] where none was measured."""
+    found = document.get("backends") or {}  # older results have none
+    if not any(is_measured(one) for one in found.values()):
+        return []
+    batch = document["settings"]["batch_size"]
+    words = {"one": "one patch", "batch": f"batch of {batch}, a patch"}
+    best = {size: fastest(found, size) for size in words}
+    rows: list[tuple[str, ...]] = [("forests by", *words.values(), "")]
+    for name, one in found.items():
+        if not is_measured(one):
+            rows.append((name, *["not measured"] * len(words), ""))
+            continue
+        wins = [words[size].split(",")[0] for size in words if best[size] == name]
+        notes = ["in use"] if name == document["conditions"]["options"]["backend"] else []
+        notes += [f"fastest: {', '.join(wins)}"] if wins else []
+        notes += [] if all(one[size]["stable"] for size in words) else ["windows DO NOT AGREE"]
+        rows.append((name, *(seconds(one[size]["seconds_per_patch"]) for size in words), "; ".join(notes)))
+    return rows
+
+
+def run_stages(tile: Mapping[str, Any]) -> dict[str, Any]:
+    """Stage of lsd-run -> its repeats, in the order of the work."""
+    order = (*_RUN_STAGES, *tile["seconds"])
+    return {name: tile["seconds"][name] for name in dict.fromkeys(order) if name in tile["seconds"]}
+
+
 def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and text of all that is not a table: cold start, memory, energy, overhead, accuracy, machine."""
+    """Name and text of what is measured and no table: area, cold start, memory, energy, overhead, how it answered."""
     found = []
+    if offline := document["scenarios"].get("offline"):
+        rate = offline["patches_per_s"]
+        area = f"{_digits(rate * PATCH_KM2)} km2/s ({_digits(rate)} patches/s of {PATCH_KM2:.4f} km2), pixels in memory"
+        found.append(("offline", area))
     if fresh := document["fresh"]:
         phases = ", ".join(f"{name} {seconds(one['median'])}" for name, one in fresh["seconds"].items())
         again = seconds(fresh["self_test_s"]["median"])
@@ -109,13 +158,15 @@ def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         per = f"{_digits(used['joules_per_patch'])} J a patch, {_digits(used['joules_per_km2'])} J a km2"
         found.append(("energy, offline", f"{per}, rest included: {meters}"))
+    else:
+        found.append(("energy, offline", "not measured"))
     if server := document["scenarios"].get("server"):
         found.append(("server", _server_text(server)))
     found.append(("lsd-bench's own overhead", _overhead_text(document["overhead"])))
     answers = "; ".join(
         ", ".join(f"{number} {text}" for text, number in counts.items()) for counts in document["answers"].values()
     )
-    return [*found, ("answers to the patches", answers), *accuracy_facts(document), *machine_facts(document)]
+    return [*found, ("answers to the patches", answers)]
 
 
 def accuracy_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -139,13 +190,14 @@ def accuracy_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def machine_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Clocks before and after, power mode, throttling, disturbances."""
+    """Power mode, clocks before and after, throttling, disturbances."""
     state, mode = document["machine"], document["conditions"]["machine"]["power_mode"]
     known = ", ".join(f"{name} {value}" for name, value in mode.items() if is_measured(value))
     clocks = " -> ".join(_clocks(state[when]) for when in ("before", "after"))
     return [
         ("power mode", known or "not measured"),
         ("clocks before -> after", clocks),
+        ("throttling", _throttling(state["throttling"])),
         ("disturbances", "; ".join(state["disturbances"]) or "none that the system tells"),
     ]
 
@@ -161,6 +213,20 @@ def reasons(document: Any, within: str = "") -> list[tuple[str, str]]:
             for pair in reasons(value, f"{within} {key}".strip().replace("_", " "))
         ]
     return []
+
+
+def flattened(value: Any, none: str, within: str = "") -> list[tuple[str, str]]:
+    """Every value of a nested document with its path in words; `none` stands for None."""
+    if is_measured(value) and isinstance(value, Mapping | list) and value:
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value, start=1)
+        paths = ((f"{within} {key}".strip().replace("_", " "), one) for key, one in parts)
+        return [pair for path, one in paths for pair in flattened(one, none, path)]
+    if isinstance(value, Mapping):
+        return [(within, f"not measured: {value['not_measured']}" if value else "none")]
+    if isinstance(value, list):
+        return [(within, "none")]
+    text = none if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return [(within, text)]
 
 
 def comparison_text(comparison: Comparison, names: tuple[str, str]) -> str:
@@ -202,8 +268,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def interval(found: Any) -> str:
+    """95 % interval of a percentile; "" where it was not measured."""
+    return f"{seconds(found['low_s'])} to {seconds(found['high_s'])}" if is_measured(found) else ""
+
+
 def _percentile(found: Any) -> str:
     return seconds(found["s"]) if is_measured(found) else "not measured"
+
+
+def _throttling(found: Mapping[str, Any]) -> str:
+    cpu, gpu = found["cpu"], found["gpu"]
+    told = [f"processor {cpu['events']} times"] if is_measured(cpu) else []
+    told += [f"GPU {', '.join(gpu['reasons']) or 'none'}"] if is_measured(gpu) else []
+    return "; ".join(told) or "not measured"
 
 
 def _server_text(server: Mapping[str, Any]) -> str:
@@ -211,8 +289,8 @@ def _server_text(server: Mapping[str, Any]) -> str:
         return f"OVERLOADED at {_digits(server['rate_per_s'])} patches/s: the queue grows, latencies mean nothing"
     late = f"{100 * server['late_share']:.2f} % later than {server['deadline_ms']:g} ms"
     met = server["met"]
-    verdict = "not measured whether 99 % met it" if not is_measured(met) else "met" if met else "NOT MET"
-    return f"{_digits(server['rate_per_s'])} patches/s at random, {late}; deadline {verdict}"
+    verdict = "too few answers to tell" if not is_measured(met) else "met" if met else "NOT MET"
+    return f"{_digits(server['rate_per_s'])} patches/s at random, {late}; deadline for 99 % of them: {verdict}"
 
 
 def _overhead_text(overhead: Mapping[str, Any]) -> str:

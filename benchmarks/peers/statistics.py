@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from lsd.benchmarks.peers.notebook_statistics import notebook_statistics
+from lsd.benchmarks.peers.notebook_statistics import notebook_statistics, under_runtime_names
 from lsd.benchmarks.peers.result import ResultFile, case_of, conditions_of, show
 from lsd.benchmarks.peers.turns import TURNS, Work, in_turns, repeated
 from lsd.export.adversarial import simulated_patches
@@ -32,9 +32,14 @@ def names_of(medians: bool) -> list[str]:
     return [f"{channel}_{statistic}" for channel in (*BAND_NAMES, *PAPER_INDICES) for statistic in wanted]
 
 
-def by_notebook(patches: Patches, medians: bool) -> Found:
+def by_notebook(patches: Patches, medians: bool) -> list[dict[str, float]]:
     """Patch after patch, channel after channel."""
-    rows = [notebook_statistics(patch, BAND_NAMES, PAPER_INDICES, medians) for patch in patches]
+    return [notebook_statistics(patch, medians) for patch in patches]
+
+
+def reference_of(patches: Patches, medians: bool) -> Found:
+    """What the notebook way finds, by the runtime's names."""
+    rows = [under_runtime_names(row) for row in by_notebook(patches, medians)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -95,7 +100,7 @@ def measure(medians: bool, turns: int) -> dict[str, Any]:
     """With or without medians: everybody in turns, and how far each is from the notebook way."""
     patches = np.ascontiguousarray(simulated_patches(PATCHES, SEED))
     reason = absence()
-    reference = by_notebook(patches, medians)
+    reference = reference_of(patches, medians)
     exact = {
         NUMPY: exactness(by_numpy(patches, medians), reference),
         NOTEBOOK: {"exactness": "the reference"},

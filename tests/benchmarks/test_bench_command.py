@@ -10,26 +10,30 @@ import sys
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bench_results import result
+from bench_results import HandClock, result, windows_of
 from commands import invoke
 from encoder_bundles import encoder_bundle
 
 from bundles import random_bundle, write
-from lsd.benchmarks.bench import content
+from lsd.benchmarks.bench import backends, content, figures
 from lsd.benchmarks.bench.command import main
 from lsd.benchmarks.bench.conditions import file_stem
 from lsd.benchmarks.bench.fresh_process import peak_mb
 from lsd.benchmarks.bench.options import PARTS, BenchOptions
+from lsd.benchmarks.bench.plots import percentile_plot, window_plot
 from lsd.benchmarks.bench.report import report_page
 from lsd.benchmarks.bench.stages import ABOUT
 from lsd.benchmarks.bench.subject import open_subject
-from lsd.benchmarks.bench.text import MOST_OVERHEAD, result_text
+from lsd.benchmarks.bench.text import MOST_OVERHEAD, backend_rows, facts, flattened, result_text, run_stages
+from lsd.benchmarks.bench.windows import Rule
 from lsd.runtime.bands import BAND_NAMES, of_modality
 from lsd.runtime.bundle import open_bundle
 from lsd.runtime.chain import Chain
+from lsd.runtime.errors import BackendError
 from lsd.runtime.native.library import native_library
 from lsd.runtime.patches import PatchBatch, PatchGrid
 from lsd.runtime.reader import patch_batches, read_windows
@@ -66,6 +70,9 @@ def test_everything_is_measured_or_said_not_to_be(measured, bundle):
     assert set(document["stages"]) == {"read", "copy", "features", "forest", "combine", "score"}  # it has no network
     assert set(document["tile"]["seconds"]) >= {"read", "score", "write"}
     assert document["tile"]["patches"] == document["tile"]["scored"] == 16
+    assert set(document["backends"]) == {"native", "table", "compiled"}
+    assert all(one["seconds_per_patch"] > 0 for one in document["backends"]["table"].values())
+    assert "no compiled forest" in document["backends"]["compiled"]["not_measured"]
     cold = document["fresh"]["seconds"]
     assert cold["whole"]["median"] == pytest.approx(sum(one["median"] for name, one in cold.items() if name != "whole"))
     assert all(one["median"] > 0 for one in cold.values())
@@ -118,6 +125,107 @@ def test_the_report_is_one_page_with_plots_that_loads_nothing(measured):
     page = Page(only(measured[1], ".html").read_text())
     assert page.open == [] and "script" not in page.tags and "link" not in page.tags
     assert page.tags.count("svg") >= 4
+
+
+def test_the_report_shows_intervals_and_what_spoilt_it():
+    document = result()
+    document["machine"]["disturbances"] = ["a compiler ran", "the host took a core"]
+    document["scenarios"]["offline"].update(stable=False, spread=0.5)
+    page = report_page(document, "title")
+    assert page.count("Read with care") == 1 and page.count("<li>") == 3  # two disturbances, one scenario
+    assert "<small>10 ms to 10 ms</small>" in page and "<small>spread 50 %</small>" in page
+    assert "<dt>energy, offline</dt><dd>not measured</dd>" in page and "<dt>energy</dt><dd>no meter</dd>" in page
+    assert "<dt>throttling</dt><dd>processor 0 times</dd>" in page
+    assert f"<dt>bundle sha256</dt><dd>{'ab' * 32}</dd>" in page
+    assert "measured 2026-11-26 00:00 UTC in 60 s" in page
+
+
+def test_dots_stand_at_the_percentiles_of_the_table():
+    """A curve of 5,000 samples reaches 99.8 %: it has p50, p90, p99, and no p99.9."""
+    assert percentile_plot(result()).count("<circle") == 3 * 3  # single-stream, multi-stream, server
+
+
+@pytest.mark.parametrize(
+    ("longest", "wanted"),
+    [(0.0, ["0 s"]), (10.3, ["0 s", "5 s", "10 s"]), (0.04, ["0 s", "0.01 s", "0.02 s", "0.03 s", "0.04 s"])],
+)
+def test_ticks_of_time_are_round(longest, wanted):
+    document = result()
+    for one in document["scenarios"].values():
+        for number, window in enumerate(one["windows"]):
+            window["begin_s"] = longest * number / (len(one["windows"]) - 1)
+    assert re.findall(r">([\d.]+ s)</text>", window_plot(document)) == wanted
+
+
+@pytest.mark.parametrize("medians", [[0.01, 0.0102, 0.0101], [0.02, 0.034, 0.03], [0.0001, 0.5, 0.01]])
+def test_an_axis_of_latencies_has_ticks_however_narrow(medians):
+    found = re.findall(r'class="latitude">([\d.]+ m?u?s)</text>', percentile_plot(result(medians)))
+    assert 3 <= len(found) <= 12 and len(set(found)) == len(found)
+
+
+def test_a_nested_document_becomes_pairs():
+    nested = {
+        "a_b": {"c": None, "d": 0.25, "e": {}, "f": []},
+        "gpus": [{"name": "one"}, {"name": "two"}],
+        "mode": {"not_measured": "no file"},
+    }
+    assert flattened(nested, "default") == [
+        ("a b c", "default"), ("a b d", "0.25"), ("a b e", "none"), ("a b f", "none"), ("gpus 1 name", "one"),
+        ("gpus 2 name", "two"), ("mode", "not measured: no file"),
+    ]  # fmt: skip
+
+
+def test_the_fastest_backend_is_named():
+    """Of one size each: table in two thirds of the time for one patch, native for a batch."""
+    document = result((0.03, 0.03, 0.03))
+    document["conditions"]["options"]["backend"] = "native"
+    one, batch = (figures.throughput_figures(windows_of([0.02] * 3, n), n) for n in (1, 64))
+    document["backends"]["table"] = {"one": one, "batch": batch}
+    assert backend_rows(document)[1:] == [
+        ("native", "30 ms", "234 us", "in use; fastest: batch of 128"),
+        ("compiled", "not measured", "not measured", ""),
+        ("table", "20 ms", "312 us", "fastest: one patch"),
+    ]
+    told, page = result_text(document), report_page(document, "title")
+    assert "fastest: one patch" in told and "backends compiled: none" in told and "fastest: one patch" in page
+    del document["backends"]  # a result of an older lsd-bench
+    assert backend_rows(document) == [] and "every backend" not in report_page(document, "title")
+
+
+def test_every_backend_is_asked_in_turn_about_other_rows(bundle, monkeypatch):
+    """Single rows and batches of the pool, by forests of known time; a backend that is not here has a reason."""
+    subject, clock, asked = open_subject(bundle, BenchOptions()), HandClock(), []
+
+    def chain_of(bundle, name, opened):
+        if name == "compiled":
+            raise BackendError("no compiled\nforest")
+        return SimpleNamespace(forests=dict.fromkeys(subject.chain.forests, SimpleNamespace(margins=margins)))
+
+    def margins(rows):
+        asked.append(rows)
+        clock.time_s += 0.001 * len(rows)
+
+    monkeypatch.setattr(backends, "Chain", chain_of)
+    subject.chain.backend = "none of them"
+    began, rule = [], Rule(window_s=0.05, agree=2, most=2, warm_up_s=0.0)
+    found = backends.measure_backends(subject, 64, clock, rule, began.append)
+    assert began == list(found) == ["native", "table", "compiled"]
+    members = len(subject.chain.feature_sets(subject.configuration))
+    for size in backends.SIZES:
+        assert found["table"][size]["seconds_per_patch"] == pytest.approx(0.001 * members)
+    singles = [rows for rows in asked[::members] if len(rows) == 1]
+    assert {len(rows) for rows in asked} == {1, 64} and not np.array_equal(singles[0], singles[1])
+    assert found["compiled"] == {"not_measured": "no compiled forest"}
+
+
+def test_stages_of_lsd_run_come_in_the_order_of_the_work():
+    seconds = {name: {} for name in ("write", "new", "read", "encode", "score", "wait")}
+    assert list(run_stages({"seconds": seconds})) == ["read", "wait", "score", "encode", "write", "new"]
+
+
+def test_throughput_is_told_as_area():
+    told = dict(facts(result((0.01, 0.01, 0.01))))["offline"]  # 128 patches in 10 ms
+    assert told == "5,243 km2/s (12,800 patches/s of 0.4096 km2), pixels in memory"
 
 
 def test_a_name_in_the_report_is_text():

@@ -9,8 +9,9 @@ import pytest
 from bench_results import HandClock, TimedBackend, exponential
 
 from lsd.benchmarks.bench.figures import latency_figures, server_figures, throughput_figures
+from lsd.benchmarks.bench.percentiles import is_measured
 from lsd.benchmarks.bench.scenarios import LEAST_BATCHES, LEAST_QUERIES, offline, server, single_stream
-from lsd.benchmarks.bench.windows import Rule
+from lsd.benchmarks.bench.windows import Rule, Window, Windows
 from lsd.runtime.errors import ConfigurationError
 
 RULE = Rule(window_s=2.0, agree=5, most=15, tolerance=0.05, warm_up_s=1.0)
@@ -149,6 +150,17 @@ def test_an_overloaded_server_is_given_up_and_said_to_be():
     found = server_figures(windows, 1000.0, 100.0)
     assert found["overloaded"] is True and found["met"] is False
     assert len(backend.asked) < 1000  # not the tens of thousands that the windows would hold
+
+
+@pytest.mark.parametrize(("late", "met"), [(0, None), (9, None), (10, False), (300, False)])
+def test_a_deadline_is_missed_where_too_many_are_late_for_any_percentile(late, met):
+    """300 answers are too few for p99; ten of them beyond the deadline are what p99 asks for."""
+    latencies = np.full(300, 0.01)
+    latencies[:late] = 0.2
+    window = Window(0.0, 30.0, latencies, 300)
+    found = server_figures(Windows((window,), (window,), True, 0.0), 10.0, 100.0)
+    assert not is_measured(found["percentiles"]["p99"]) and found["late_share"] == late / 300
+    assert found["met"] is met if met is False else not is_measured(found["met"])
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from forests import random_forest, random_rows
 
+from lsd.benchmarks.encoder_graphs import network_of, patches_of
 from lsd.benchmarks.peers import encoders, forest_models, forest_peers, forests, frontier, start_up, statistics, turns
 from lsd.benchmarks.peers.__main__ import COMPARISONS, main
 from lsd.benchmarks.peers.forest_onnx import INPUT, onnx_of_forest
 from lsd.benchmarks.peers.result import AbsentError, ResultFile, case_of, show
 from lsd.benchmarks.peers.turns import Timed, Work, in_turns, ratio
 from lsd.export.adversarial import simulated_patches
+from lsd.runtime.backends.base import SessionOptions
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.bundle import open_bundle
+from lsd.runtime.errors import BackendError
 from lsd.runtime.features.sets import feature_set
 from lsd.runtime.forest.walk import TableWalk
+from lsd.train.encoders.recipe import read_encoder_recipe
 
 PROJECT = Path(__file__).resolve().parents[2]
 REFERENCE, RESULTS = PROJECT / "bundles" / "reference", PROJECT / "benchmarks" / "results"
@@ -107,7 +113,7 @@ def test_the_table_tells_what_was_not_measured(capsys):
 @pytest.mark.parametrize(("medians", "columns"), [(True, 126), (False, 108)])
 def test_all_ways_to_statistics_agree(medians, columns):
     patches = np.ascontiguousarray(simulated_patches(3, seed=0))
-    reference = statistics.by_notebook(patches, medians)
+    reference = statistics.reference_of(patches, medians)
     assert sorted(reference) == sorted(statistics.names_of(medians)) and len(reference) == columns
     if medians:
         assert set(reference) == set(feature_set("paper-126", BAND_NAMES).names)
@@ -118,7 +124,7 @@ def test_all_ways_to_statistics_agree(medians, columns):
 
 def test_a_wrong_statistic_is_told():
     patches = np.ascontiguousarray(simulated_patches(2, seed=0))
-    reference = statistics.by_notebook(patches, medians=False)
+    reference = statistics.reference_of(patches, medians=False)
     wrong = {**reference, "red_skew": reference["red_skew"] + 0.01}
     exact = statistics.exactness(wrong, reference)
     assert exact["max_relative_difference"] == pytest.approx(0.01) and exact["equal_as_float32"] < 1
@@ -224,18 +230,102 @@ def test_wrong_margins_are_told():
 
 
 def test_encoders_are_compared_with_torch(monkeypatch):
-    def absent(network):
+    def absent(network, device):
         raise AbsentError("no compiler")
 
     monkeypatch.setattr(encoders, "torch_compiled", absent)
     monkeypatch.setattr(encoders, "COMPARED_PATCHES", 8)
-    found = encoders.measure("small-convnet", threads=1, turns=1)
+    found = encoders.measure("small-convnet", "cpu", threads=1, turns=1)
     assert set(found) == {1, 8}
     for case in found.values():
         assert case["not_measured"][encoders.COMPILED] == "no compiler"
         assert case["peers"][encoders.EAGER]["max_logit_difference"] == 0
         assert case["peers"][encoders.OURS]["max_logit_difference"] < 1e-3
         assert case["peers"]["OpenVINO"]["max_logit_difference"] < 1e-2
+
+
+@pytest.fixture(scope="module")
+def small_network():
+    recipe = read_encoder_recipe("small-convnet")
+    patches = patches_of(recipe, 8)
+    network = network_of(recipe, patches)
+    return network, patches, encoders.Graphs(recipe, network)
+
+
+def test_half_precision_is_near_and_not_the_same(small_network):
+    """FP16 by torch and from the exported graph, on the CPU: each rounds otherwise, both near FP32."""
+    network, patches, graphs = small_network
+    full = encoders.torch_eager(network, "cpu")(patches)
+    half = encoders.torch_eager(network, "cpu", half=True)(patches)
+    with ExitStack() as opened:
+        graph = graphs.at("fp16")
+        assert graph.precision == "fp16" and graph.content != graphs.at("fp32").content
+        exported = encoders.session_of(opened, "onnxruntime", graph, SessionOptions(threads=1))(patches)
+    for found in (half, exported):
+        assert found.dtype == np.float32 and found.shape == full.shape
+        assert 0 < np.abs(found - full).max() < 0.05
+
+
+def test_every_way_of_a_gpu_that_is_not_there_has_a_reason(small_network):
+    network, _, graphs = small_network
+    with ExitStack() as opened:
+        ways = encoders.ways_of("cuda", network, graphs, 1, opened)
+        assert {encoders.OURS, "torch eager FP16", "TensorRT FP16"} <= set(ways)
+        for name in ("ONNX Runtime", "ONNX Runtime FP16", "TensorRT"):
+            with pytest.raises(BackendError):
+                ways[name]()
+
+
+class Mean(torch.nn.Module):
+    """As small as a network can be."""
+
+    bands = ("red", "nir")
+
+    def __init__(self):
+        super().__init__()
+        self.weigh = torch.nn.Linear(2, 1)
+
+    def forward(self, patches):
+        return self.weigh(patches.mean(dim=(2, 3)))[:, 0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler, importing itself
+def test_turns_of_several_precisions_compile_nothing_again(monkeypatch):
+    compiled, compile_it = [], torch.compile
+
+    def counted(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(encoders.torch, "compile", lambda what, **how: compile_it(what, backend=counted, dynamic=False))
+    network = Mean().eval()
+    ways = [encoders.torch_compiled(network, "cpu"), encoders.torch_compiled(network, "cpu", half=True)]
+    ways.append(encoders.torch_eager(network, "cpu", half=True))
+    assert len(compiled) == 2 * len(encoders.BATCHES["cpu"])
+    for _ in range(3):
+        for batch in encoders.BATCHES["cpu"]:
+            full, half, eager = (run(np.ones((batch, 2, 64, 64), np.float32)) for run in ways)
+            assert np.array_equal(half, eager) and 0 < np.abs(half - full).max() < 0.01
+    assert len(compiled) == 2 * len(encoders.BATCHES["cpu"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler, importing itself
+@pytest.mark.parametrize("refuses", ["torch.compile itself", "the first call"])
+def test_what_torch_cannot_compile_is_a_reason(small_network, monkeypatch, refuses):
+    def fails(*given, **more):
+        raise RuntimeError("no compiler\nlong story")
+
+    compiled = fails if refuses == "torch.compile itself" else lambda *given, **more: fails
+    monkeypatch.setattr(encoders.torch, "compile", compiled)
+    with pytest.raises(AbsentError, match=r"^RuntimeError: no compiler$"):
+        encoders.torch_compiled(small_network[0], "cpu")
+    assert torch._dynamo.config.recompile_limit >= 3 * 3 * len(encoders.RECIPES)
+
+
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path):
+    done = CliRunner().invoke(main, ["encoders", "--device", "cuda", "-o", str(tmp_path / "e.json")])
+    assert done.exit_code == 2 and "finds no GPU; check the driver" in done.output
+    assert not (tmp_path / "e.json").exists()
 
 
 def test_nothing_on_the_frontier_is_beaten():
@@ -264,10 +354,32 @@ def test_frontier_names_its_sources_and_draws(tmp_path, small_models, monkeypatc
     points = [point for series in found["series"].values() for point in series.values()]
     assert len(points) > 16 and all(point["f1_borrowed_from"] for point in points)
     assert found["not_measured"]["networks"] == frontier.NO_NETWORK
-    frontier.plot(found, tmp_path / "frontier.png")
+    frontier.plot(found, "here", tmp_path / "frontier.png")
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_on_the_frontier_stand_clear_of_each_other():
+    """Five points at nearly one F1: the names are spread, each no lower than its point."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.set(xscale="log", xlim=(10, 1000), ylim=(0.6, 0.9))
+    best = {f"series: {number}": (50.0 + number, 0.85 + 0.001 * number) for number in range(5)}
+    frontier._draw_frontier(axes, best)
+    heights = [text.get_position()[1] for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2", "3", "4"]
+    assert np.diff(heights).min() > 0.008  # of 0.3: a line of 8 points on an axis of five inches
+    assert all(height > f1 for height, (_, f1) in zip(heights, best.values(), strict=True))
+
+
 def test_the_first_patch_is_seen(tmp_path):
-    seconds = start_up.first_patch_s(REFERENCE, start_up.write_tile(tmp_path / "tile.tif"), tmp_path / "out")
-    assert seconds > 0.1
+    environment = start_up.with_bytecode(tmp_path / "bytecode")
+    tile = start_up.write_tile(tmp_path / "tile.tif")
+    first = start_up.first_patch(REFERENCE, tile, tmp_path / "out", environment=environment)
+    assert first.wall_s > 0.1
+    assert first.processor_s > 0.1
+    assert list((tmp_path / "bytecode").rglob("runtime/chain.*.pyc"))
+    others = start_up.without_bytecode(tmp_path / "bytecode", tmp_path / "others")
+    assert not list((tmp_path / "others").rglob("runtime/chain.*.pyc"))
+    assert list((tmp_path / "others").rglob("click/core.*.pyc"))
+    assert others["PYTHONPYCACHEPREFIX"] == str(tmp_path / "others")

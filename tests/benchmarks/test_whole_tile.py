@@ -1,4 +1,4 @@
-"""The whole tile: its content, exits by share, the notebook's statistics, and results that are taken up again."""
+"""The whole tile: its content, exits by share, and results that are taken up again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from patch_sets import write_patch_set
 
 from bundles import random_bundle, write
 from lsd.benchmarks import whole_tile_cascade
-from lsd.benchmarks.notebook_way import Timed, statistics
+from lsd.benchmarks.notebook_way import Timed
 from lsd.benchmarks.whole_tile_cascade import Results, by_stage, exit_words
 from lsd.benchmarks.whole_tile_input import Content, inputs
-from lsd.export.references import scipy_statistic
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.chain import Chain
 from lsd.runtime.errors import UsageError
@@ -30,25 +29,6 @@ pytest.importorskip("onnxruntime", reason="asks the encoders")
 @pytest.fixture(scope="module")
 def bundle():
     return cascade_bundle()
-
-
-def test_statistics_are_those_of_the_definition():
-    """126 values: 7 a channel, 12 bands and then 6 indices; a constant channel has no skew and no kurtosis."""
-    patch = Content().patches[0].copy()
-    patch[4] = -12.0
-    found = statistics(patch).reshape(18, 7)
-    names = ("mean", "median", "min", "max", "std", "skew", "kurtosis")
-    channels = [*BAND_NAMES, "nir_red", "nir_green", "nir_blue"]
-    wanted = [[scipy_statistic(patch, BAND_NAMES, f"{channel}_{name}") for name in names] for channel in channels]
-    np.testing.assert_allclose(found[:15], wanted, rtol=1e-12)
-    # blue/green, blue/red and green/red, of which lsd.runtime.bands has the mirror images: x and 1 - x
-    for at, mirrored in enumerate(("green_blue", "red_blue", "red_green"), start=15):
-        mean, median, least, most, std, skew, kurtosis = (
-            scipy_statistic(patch, BAND_NAMES, f"{mirrored}_{name}") for name in names
-        )
-        turned = [1 - mean, 1 - median, 1 - most, 1 - least, std, -skew, kurtosis]
-        np.testing.assert_allclose(found[at], turned, rtol=1e-9, atol=1e-12)
-    assert np.isnan(found[4, 5:]).all() and not np.isnan(np.delete(found, 4, axis=0)).any()
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rasterio 1.4 writing windows with affine 3

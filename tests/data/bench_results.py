@@ -104,6 +104,13 @@ def result(medians_s: Iterable[float] = (0.010, 0.0101, 0.0099, 0.01, 0.0102)) -
             "server": figures.server_figures(windows_of(medians), 50.0, 100.0),
         },
         "stages": {"forest": {"about": "made up", **figures.throughput_figures(windows_of(medians, 128), 128)}},
+        "backends": {
+            "native": {
+                size: figures.throughput_figures(windows_of(medians, patches), patches)
+                for size, patches in (("one", 1), ("batch", 128))
+            },
+            "compiled": {"not_measured": "none"},
+        },
         "tile": None,
         "fresh": None,
         "energy": {"not_measured": "no meter"},
