@@ -120,11 +120,22 @@ def recompressed(source: Path, folder: Path, compression: str) -> Path:
 @click.command(cls=LsdCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--size", "size_px", default=10_980, show_default=True, help="Width and height of the tile in pixels.")
+@click.option(
+    "--compression",
+    "compressions",
+    multiple=True,
+    type=click.Choice(COMPRESSIONS),
+    default=COMPRESSIONS,
+    show_default=True,
+    help="Of the files; may be given twice.",
+)
 @click.option("--turns", default=3, show_default=True, help="Runs of each; medians are told.")
 @click.option("--folder", required=True, type=click.Path(path_type=Path), help="Where tiles and products go (12 GB).")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
 @click.option("--commit", default="not stated", help="Commit that is measured, for the record.")
-def main(bundle: Path, size_px: int, turns: int, folder: Path, output: Path, commit: str) -> None:
+def main(
+    bundle: Path, size_px: int, compressions: tuple[str, ...], turns: int, folder: Path, output: Path, commit: str
+) -> None:
     """Time a tile from memory and from files."""
     content, workers = ClearContent(), available_cores()
     made = folder / str(size_px) / "zstd" / "tile"
@@ -135,7 +146,7 @@ def main(bundle: Path, size_px: int, turns: int, folder: Path, output: Path, com
     click.echo(f"in memory: {memory['seconds']} s for {memory['patches']:,} patches, {workers} threads")
     result: dict[str, Any] = {"size_px": size_px, "content": "SYNTHETIC: simulated patches", "in_memory": memory}
     result |= {"from_files": {}, "conditions": {"commit": commit, **facts(), "turns": turns}}
-    for compression in COMPRESSIONS:
+    for compression in compressions:
         place = recompressed(made, folder / str(size_px) / compression / "tile", compression)
         reads, runs = [bare_read_s(place)], []  # the first warms the system's cache and does not count
         for _ in range(turns):

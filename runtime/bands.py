@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from lsd.runtime.errors import BandError
@@ -47,7 +47,7 @@ class Index:
 
 
 def _read() -> dict[str, Any]:
-    text = resources.files("lsd.runtime").joinpath("data/sensors.json").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "data" / "sensors.json").read_text(encoding="utf-8")
     facts: dict[str, Any] = json.loads(text)
     return facts
 

@@ -9,7 +9,9 @@ answer. Where a configuration has an exit, one forest part is asked first, and t
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Protocol
 
@@ -18,11 +20,10 @@ from numpy.typing import NDArray
 
 from lsd.runtime.bundle import Bundle
 from lsd.runtime.encoders import Encoder, EncoderOptions, open_encoders
-from lsd.runtime.errors import BackendError
+from lsd.runtime.errors import BackendError, LsdError
 from lsd.runtime.exits import Exit, Exits, exits_in_use
 from lsd.runtime.features.sets import FeatureSet, named_statistics
 from lsd.runtime.forest.backends import Backend
-from lsd.runtime.forest.compiled import CompiledForest
 from lsd.runtime.forest.native import NativeForest
 from lsd.runtime.forest.walk import TableWalk
 from lsd.runtime.haze import hazy_fraction
@@ -99,6 +100,24 @@ class Chain:
         }
         self.encoder_options = encoders or EncoderOptions()
         self.encoders = open_encoders(bundle, self.encoder_options) if opened is None else opened
+
+    def lay_out_forests(self) -> threading.Thread:
+        """Begin to lay out native forests for the kernel, in a thread of its own, which is returned.
+
+        Else each is laid out when its first rows come, 4 ms for 1,000 trees; that may happen at the same time. The last
+        is begun with, as those who ask all of them ask the last one last. What a malformed forest raises, it raises
+        again when it is asked.
+        """
+        forests = [forest for forest in self.forests.values() if isinstance(forest, NativeForest)]
+
+        def work() -> None:
+            for forest in reversed(forests):
+                with suppress(LsdError):
+                    forest.margins(np.empty((0, forest.forest.n_features), np.float32))
+
+        thread = threading.Thread(target=work, name="lay out forests")
+        thread.start()
+        return thread
 
     def feature_sets(self, configuration: Configuration) -> dict[str, FeatureSet]:
         """Forest -> feature set of one configuration."""
@@ -296,7 +315,9 @@ def _forest(bundle: Bundle, member: str, backend: str) -> Forest:
     return NativeForest(table) if backend == "native" else TableWalk(table)
 
 
-def _compiled(bundle: Bundle, member: str) -> CompiledForest:
+def _compiled(bundle: Bundle, member: str) -> Forest:
+    from lsd.runtime.forest.compiled import CompiledForest
+
     record, machine = bundle.manifest.members[member], platform.machine()
     if machine not in record.compiled:
         raise BackendError(

@@ -13,7 +13,6 @@ from lsd.runtime.commit import tile_folder
 from lsd.runtime.errors import LsdError, OutputError
 from lsd.runtime.scoring import TileInHand
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.products import PRODUCTS, write_products
 from lsd.runtime.sinks.summary import TileResult, done_result, failed_result
 from lsd.runtime.stopwatch import Stopwatch
 from lsd.runtime.stream.events import Listener, TileEnded
@@ -99,6 +98,8 @@ class Ending:
 
     def _written(self, begun: BegunTile, one: TileInHand) -> TileResult:
         """Products of one tile, in place when this returns; what stood there of an earlier input is replaced."""
+        from lsd.runtime.sinks.products import PRODUCTS, write_products  # after the first patch
+
         tile, stopwatch = one.tile, Stopwatch()
         with (
             self._limited(),

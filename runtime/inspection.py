@@ -34,11 +34,6 @@ class Inspection:
     verdict: Verdict
 
 
-def inspected(tile: Tile, force: Force = False, ranges: Ranges | None = None) -> Tile:
-    """The tile with what a sample of its pixels tells: see `inspection`."""
-    return inspection(tile, force, ranges).tile
-
-
 def inspection(tile: Tile, force: Force = False, ranges: Ranges | None = None) -> Inspection:
     """Look at a sample of a tile.
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
 from lsd.runtime.errors import TileError
 from lsd.runtime.ingest.projection import placed
 from lsd.runtime.ingest.raster import GDAL_ERRORS, is_valid, open_raster, read_window
+from lsd.runtime.native.conversion import CONVERSIONS, STORED, Blocks, Into, Rule, blocks_of, convert, convert_blocks
+from lsd.runtime.native.library import native_library
 from lsd.runtime.nodata import mask_zeros
 from lsd.runtime.tiles import BandSource, Grid
 
@@ -37,18 +41,35 @@ WARP_TOLERANCE_PX = 1e-9
 
 Pixels = NDArray[np.float32]
 
-AS_FLOAT32 = ("uint8", "int8", "uint16", "int16", "float32")  # every value of these is one of float32
-
 
 @dataclass(frozen=True)
 class Layer:
-    """The channels of a tile that are stored on one grid: their positions in its list, sources and open files."""
+    """The channels of a tile that are stored on one grid: their positions in its list, sources and open files.
+
+    blocks: where a channel lies in its file, if it can be read without GDAL.
+    """
 
     grid: Grid
     positions: tuple[int, ...]
     sources: tuple[BandSource, ...]
     datasets: tuple[DatasetReader, ...]
     masks: tuple[DatasetReader | None, ...]
+    blocks: tuple[Blocks | None, ...]
+
+    def dtype(self, i: int) -> str:
+        """What a channel is stored as."""
+        return str(self.datasets[i].dtypes[self.sources[i].index - 1])
+
+    @cached_property
+    def is_for_library(self) -> bool:
+        """The native library is here and knows what the channels are stored as; else numpy does its work."""
+        return native_library() is not None and all(self.dtype(i) in STORED for i in range(len(self.sources)))
+
+    @cached_property
+    def is_done_by_library(self) -> bool:
+        """Nothing is left to do after it."""
+        known = all(source.conversion in CONVERSIONS and source.mask is None for source in self.sources)
+        return self.is_for_library and known
 
 
 def open_layers(channels: Sequence[BandSource], stack: ExitStack) -> list[Layer]:
@@ -72,57 +93,106 @@ def open_layers(channels: Sequence[BandSource], stack: ExitStack) -> list[Layer]
             tuple(channels[i] for i in positions),
             tuple(datasets[channels[i].path] for i in positions),
             tuple(datasets.get(channels[i].mask) for i in positions),
+            tuple(_blocks(channels[i], datasets[channels[i].path], stack) for i in positions),
         )
         for grid, positions in groups.items()
     ]
 
 
-def read_layer(layer: Layer, tile: Grid, y: int, x: int, height: int, width: int) -> Pixels:
+def _blocks(channel: BandSource, dataset: DatasetReader, stack: ExitStack) -> Blocks | None:
+    return None if native_library() is None else blocks_of(channel.path, dataset, channel.index, stack)
+
+
+def plausible_range(band: str) -> tuple[float, float]:
+    """Canonical values outside are not valid. The dark end of optical bands is 0: one dark band is ordinary."""
+    about = BY_NAME[band]
+    return 0.0 if about.modality == "optical" else about.plausible_min, about.plausible_max
+
+
+def read_layer(
+    layer: Layer, tile: Grid, y: int, x: int, height: int, width: int, marked: NDArray[np.bool_] | None = None
+) -> Pixels:
     """float32 (channel, y, x) of a window of the tile in canonical units, NaN where invalid or outside of the source.
 
+    Args:
+        marked: bool (y, x); values out of their band's range become NaN, and True here. Only for a layer on the tile's
+            grid that `is_done_by_library`.
     Raises:
         TileError: a file cannot be read or placed on the tile's grid.
     """
-    place = _native if layer.grid == tile else _aligned
-    return place(layer, tile, y, x, height, width)
+    if layer.grid == tile:
+        return _canonical(layer, RasterWindow(x, y, width, height), marked)
+    return _aligned(layer, tile, y, x, height, width)
 
 
-def _native(layer: Layer, _: Grid, y: int, x: int, height: int, width: int) -> Pixels:
-    """float32 (band, y, x) of bands that are stored on the tile's own grid."""
-    return _canonical(layer, RasterWindow(x, y, width, height))
-
-
-def _canonical(layer: Layer, window: RasterWindow) -> Pixels:
+def _canonical(layer: Layer, window: RasterWindow, marked: NDArray[np.bool_] | None = None) -> Pixels:
     """float32 (channel, y, x) of a window of the layer's own grid, in canonical units, NaN where invalid.
 
     Zeros are told by `mask_zeros` among the bands of the layer; radar power and amplitude that are not positive are
     invalid too.
     """
     pixels = np.empty((len(layer.sources), window.height, window.width), np.float32)
-    for i, (source, dataset, mask) in enumerate(zip(layer.sources, layer.datasets, layer.masks, strict=True)):
-        stored = dataset.dtypes[source.index - 1]
-        if stored in AS_FLOAT32:  # GDAL converts, without a loss, where the band is to lie
-            raw = read_window(dataset, [source.index], window, out=pixels[i : i + 1])[0]
-        else:
-            raw = read_window(dataset, [source.index], window)[0]
-            pixels[i] = raw
-        if source.nodata is not None or stored.startswith("float"):
-            invalid = ~is_valid(raw, source.nodata)
-            if invalid.any():
-                pixels[i][invalid] = np.nan
+    if layer.is_for_library:
+        _read_by_library(layer, window, pixels, marked)
+    else:
+        _read_by_numpy(layer, window, pixels)
+    for band, source, mask in zip(pixels, layer.sources, layer.masks, strict=True):
         if mask is not None:
-            pixels[i][read_window(mask, [1], window)[0] != 0] = np.nan
+            band[read_window(mask, [1], window)[0] != 0] = np.nan
+        if source.conversion in ("linear_to_db", "amplitude_to_db"):
+            band[:] = _decibels(band, 10.0 if source.conversion == "linear_to_db" else 20.0)
+    return pixels
+
+
+def _read_by_numpy(layer: Layer, window: RasterWindow, pixels: Pixels) -> None:
+    """Fill float32 (channel, y, x) with canonical values, but for what is to become dB."""
+    for i, (band, source) in enumerate(zip(pixels, layer.sources, strict=True)):
+        raw = _stored(layer, i, window, band)
+        if source.nodata is not None or raw.dtype.kind == "f":
+            band[~is_valid(raw, source.nodata)] = np.nan
     mask_zeros(pixels, [source.band for source in layer.sources])
-    for i, source in enumerate(layer.sources):
-        band = pixels[i]
+    for band, source in zip(pixels, layer.sources, strict=True):
         if source.conversion == "add_1000":
             band[band != 0] += OFFSET_DN  # below 0 in products that were harmonised as signed integers
         elif source.conversion == "reflectance_to_dn":
-            pixels[i] = 10_000.0 * band + OFFSET_DN
-        elif source.conversion in ("linear_to_db", "amplitude_to_db"):
-            factor = 10.0 if source.conversion == "linear_to_db" else 20.0
-            pixels[i] = _decibels(band, factor)
-    return pixels
+            band[:] = 10_000.0 * band + OFFSET_DN
+
+
+def _read_by_library(layer: Layer, window: RasterWindow, pixels: Pixels, marked: NDArray[np.bool_] | None) -> None:
+    """The same in one pass a band, and values out of range; without GDAL where blocks are known."""
+    library = native_library()
+    assert library is not None
+    optical = [i for i, source in enumerate(layer.sources) if BY_NAME[source.band].modality == "optical"]
+    unseen = np.ones(pixels.shape[1:], bool)  # 0 or not valid in the optical bands so far
+    for i, (band, source, blocks) in enumerate(zip(pixels, layer.sources, layer.blocks, strict=True)):
+        into = Into(band, unseen if i in optical and unseen.any() else None, marked)
+        dtype = "float32" if blocks is None else layer.dtype(i)  # GDAL has converted it
+        conversion = source.conversion if source.conversion in CONVERSIONS else "none"
+        rule = Rule.of(dtype, conversion, source.nodata, i in optical, *plausible_range(source.band))
+        if blocks is None:
+            _stored(layer, i, window, band)
+            convert(library, band, rule, into)
+            continue
+        try:
+            convert_blocks(library, blocks, window.row_off, window.col_off, rule, into)
+        except OSError as error:
+            raise TileError(
+                f"{source.path} cannot be read ({error}); is the file complete? Fetch or copy it again"
+            ) from error
+    if optical and unseen.any():
+        for i in optical:
+            pixels[i][unseen] = np.nan
+
+
+def _stored(layer: Layer, i: int, window: RasterWindow, band: Pixels) -> NDArray[Any]:
+    """(y, x) values of a channel as stored, and `band` filled with them; `band` itself where it holds them exactly."""
+    dataset, index = layer.datasets[i], layer.sources[i].index
+    if layer.dtype(i) in STORED:  # GDAL converts, without a loss, where the band is to lie
+        read_window(dataset, [index], window, out=band[None])
+        return band
+    raw: NDArray[Any] = read_window(dataset, [index], window)[0]
+    band[:] = raw
+    return raw
 
 
 def _decibels(values: Pixels, factor: float) -> Pixels:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsd.runtime.backends.base import PRECISIONS
 from lsd.runtime.bands import BY_NAME, PATCH_GSD_M, PATCH_SIZE_PX, in_order
@@ -15,6 +16,9 @@ from lsd.runtime.errors import BandError, BundleError
 from lsd.runtime.exits import Exit
 from lsd.runtime.features.sets import FeatureSet
 from lsd.runtime.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from lsd.runtime.acquisition.ranges import Ranges
 
 SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
@@ -123,6 +127,17 @@ class Manifest:
     configurations: tuple[Configuration, ...]
     training: dict[str, Any]
     files: dict[str, FileRecord]
+
+    @cached_property
+    def ranges(self) -> Ranges | None:
+        """Canonical band name -> range of the training data, from `training`; None where it has none.
+
+        Raises:
+            BundleError: of an unknown schema, an unknown band, or no rising finite numbers.
+        """
+        from lsd.runtime.acquisition.ranges import ranges_of
+
+        return ranges_of(self.training)
 
     def to_json(self) -> dict[str, Any]:
         """The document, with the units of every band and the patch geometry spelled out."""

@@ -89,7 +89,8 @@ class PatchBatch:
         invalid = counts.max(axis=1, initial=0) / PATCH_SIZE_PX**2
         several = np.flatnonzero((counts > 0).sum(axis=1) > 1)  # the places may differ from band to band
         if len(several):
-            invalid[several] = _invalid_in_any(self.pixels, positions, several) / PATCH_SIZE_PX**2
+            holed = [position for position, most in zip(positions, counts.max(axis=0), strict=True) if most]
+            invalid[several] = _invalid_in_any(self.pixels, holed, several) / PATCH_SIZE_PX**2
         return np.asarray(1.0 - invalid, np.float32)
 
     @cached_property

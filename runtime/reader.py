@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lsd.runtime import bands
 from lsd.runtime.bands import BY_NAME, PATCH_SIZE_PX
 from lsd.runtime.cloud_reader import CloudReader
-from lsd.runtime.layers import Pixels, open_layers, read_layer
+from lsd.runtime.layers import Pixels, open_layers, plausible_range, read_layer
 from lsd.runtime.native.library import native_library
 from lsd.runtime.native.validity import mask_out_of_range
 from lsd.runtime.patches import PatchBatch, PatchGrid
@@ -62,13 +62,18 @@ class _Channels:
                 mine.append(places[key])
             self._of_band.append(mine)
 
+    @property
+    def are_bands(self) -> bool:
+        """Every channel is a band, in order."""
+        return self._of_band == [[i] for i in range(len(self.sources))]
+
     def bands(self, stored: Pixels) -> Pixels:
         """float32 (band, y, x): a channel as it is, or its level minus the level of the mean power before, in dB.
 
-        `stored` itself where every band is a channel, in order. A pixel of a difference is valid where the scene after
+        `stored` itself where every channel is a band, in order. A pixel of a difference is valid where the scene after
         the event and every scene before it are.
         """
-        if self._of_band == [[i] for i in range(len(stored))]:
+        if self.are_bands:
             return stored
         pixels = np.empty((len(self._of_band), *stored.shape[1:]), np.float32)
         for i, (after, *earlier) in enumerate(self._of_band):
@@ -99,6 +104,9 @@ class TileReader:
         self._channels = channels
         try:
             self._layers = open_layers(channels.sources, self._stack)
+            self._marks_range = channels.are_bands and [
+                (layer.grid, layer.is_done_by_library) for layer in self._layers
+            ] == [(tile.grid, True)]
             self._clouds = self._stack.enter_context(CloudReader(tile.clouds, tile.grid)) if tile.clouds else None
         except BaseException:
             self._stack.close()
@@ -118,14 +126,16 @@ class TileReader:
         Raises:
             TileError: a file cannot be read.
         """
+        out_of_range = np.zeros((height, width), bool) if self._marks_range else None
         if len(self._layers) == 1:  # its channels are all there are, in order
-            stored = read_layer(self._layers[0], self.tile.grid, y, x, height, width)
+            stored = read_layer(self._layers[0], self.tile.grid, y, x, height, width, out_of_range)
         else:
             stored = np.empty((len(self._channels.sources), height, width), np.float32)
             for layer in self._layers:
                 stored[list(layer.positions)] = read_layer(layer, self.tile.grid, y, x, height, width)
         pixels = self._channels.bands(stored)
-        out_of_range = _mask_implausible(pixels, self.bands)
+        if out_of_range is None:
+            out_of_range = _mask_implausible(pixels, self.bands)
         cloud = self._clouds.invalid(y, x, height, width) if self._clouds else None
         if cloud is not None and self._optical:
             pixels[self._optical] = np.where(cloud, np.nan, pixels[self._optical])
@@ -209,13 +219,8 @@ def _shares(marked: NDArray[np.bool_], y: int, x: int, stride_px: int, n: int) -
 
 
 def _mask_implausible(pixels: Pixels, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Set values outside the plausible range of their band to NaN; bool (y, x), True where one was.
-
-    The dark end of optical bands is 0: a dark pixel in one band is ordinary.
-    """
-    facts = [BY_NAME[name] for name in names]
-    least = [0.0 if one.modality == "optical" else one.plausible_min for one in facts]
-    most = [one.plausible_max for one in facts]
+    """Set values outside the plausible range of their band to NaN; bool (y, x), True where one was."""
+    least, most = zip(*map(plausible_range, names), strict=True)
     library = native_library()
     if library is not None:
         return mask_out_of_range(library, pixels, least, most)

@@ -13,7 +13,6 @@ from typing import Any
 import rasterio
 
 from lsd.runtime import __version__
-from lsd.runtime.acquisition.ranges import ranges_of
 from lsd.runtime.bundle import Bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.commit import folder_name
@@ -207,7 +206,7 @@ class Run:
                 )
             with one.stopwatch.stage("read"):
                 manifest = self.serving.chain.manifest
-                seen = inspection(tile, self.plan.force, ranges_of(manifest.training))
+                seen = inspection(tile, self.plan.force, manifest.ranges)
             journal = self.output.journal
             self.patiently(lambda: self._tell_drift(self._drift.observe(tile.id, seen.samples, manifest, journal)))
             scoring = self._scoring_of(self.serving.chain)

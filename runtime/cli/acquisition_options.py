@@ -26,5 +26,5 @@ def acquisition_options(function: Function) -> Function:
 
 
 def force_of(names: Iterable[str]) -> frozenset[str]:
-    """The checks to overrule, as `inspected` takes them."""
+    """The checks to overrule, as `inspection` takes them."""
     return frozenset(names)

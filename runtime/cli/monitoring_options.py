@@ -80,13 +80,14 @@ def monitoring_of(flags: Mapping[str, Any], run_folder: Path, watching: bool = F
     Raises:
         UsageError: the port is taken, the address cannot be had, or the log cannot be opened.
     """
-    from lsd.runtime.monitoring.run_log import JsonLog
     from lsd.runtime.monitoring.state_file import StateFile
     from lsd.runtime.stream.events import tell_all
 
     made = Monitoring(watching)
     with ExitStack() as stack:
         if flags["log"] is not None:
+            from lsd.runtime.monitoring.run_log import JsonLog
+
             place: TextIO | Path = sys.stderr if flags["log"] == "-" else Path(flags["log"])
             log = stack.enter_context(JsonLog(place))
             made.listener = tell_all((made.state, made.metrics, log))

@@ -147,18 +147,8 @@ def main(
     Exit codes: 0 done, 1 some tiles failed, 2 wrong use, unfit bundle or output, 3 the self-test on this machine
     failed.
     """
-    from lsd.runtime.cli.run_report import RunReport
     from lsd.runtime.cli.serving_of import serving_of
     from lsd.runtime.ingest.times import iso, utc_of
-    from lsd.runtime.memory import available_cores, memory_plan, resident_mb
-    from lsd.runtime.progress import Progress
-    from lsd.runtime.run import Run, RunPlan
-    from lsd.runtime.scoring import ScoringOptions
-    from lsd.runtime.sinks.stac import COLLECTION_NAME, refuse_other_collection
-    from lsd.runtime.sources import SourceOptions
-    from lsd.runtime.stream.events import Listener, Stopping, tell_all
-    from lsd.runtime.stream.output import STATE_FOLDER, Output
-    from lsd.runtime.stream.signals import stop_on_sigterm
 
     started_s = time.perf_counter()
     set_verbosity(verbose, quiet)
@@ -174,6 +164,19 @@ def main(
     serving, fallback = serving_of(bundle, options, None if event_time is None else iso(event_time))
     if fallback is not None and quiet < 2:
         click.echo(f"warning: {fallback}", err=True)
+
+    # what takes rasterio: `serving_of` has imported it while forests were laid out
+    from lsd.runtime.cli.run_report import RunReport
+    from lsd.runtime.memory import available_cores, memory_plan, resident_mb
+    from lsd.runtime.progress import Progress
+    from lsd.runtime.run import Run, RunPlan
+    from lsd.runtime.scoring import ScoringOptions
+    from lsd.runtime.sinks.stac import COLLECTION_NAME, refuse_other_collection
+    from lsd.runtime.sources import SourceOptions
+    from lsd.runtime.stream.events import Listener, Stopping, tell_all
+    from lsd.runtime.stream.output import STATE_FOLDER, Output
+    from lsd.runtime.stream.signals import stop_on_sigterm
+
     refuse_other_collection(output / COLLECTION_NAME)
     memory = memory_plan(
         options.max_memory,

@@ -12,8 +12,6 @@ import click
 
 from lsd.runtime.progress import Progress
 from lsd.runtime.sinks.context import RunContext
-from lsd.runtime.sinks.products import PRODUCTS
-from lsd.runtime.sinks.stac import COLLECTION_NAME, write_collection
 from lsd.runtime.sinks.summary import RunSummary
 from lsd.runtime.stream.events import (
     BundleChanged,
@@ -86,6 +84,7 @@ class RunReport:
             OutputError: a file cannot be written.
         """
         from lsd.runtime.sinks.page.run_page import write_run_page  # after the first patch: a tenth of the start
+        from lsd.runtime.sinks.stac import COLLECTION_NAME, write_collection
 
         begun_s = time.monotonic()
         self.write_summary(context)
@@ -110,6 +109,8 @@ class RunReport:
 
     def tell_people(self) -> None:
         """The table, on stdout."""
+        from lsd.runtime.sinks.products import PRODUCTS
+
         click.echo("\n".join([self.summary.table(), *self.summary.looks()]))
         files = f"{self._output}/TILE/{{{', '.join(PRODUCTS.values())}}}"
         click.echo(f"products: {files}; summary: {self._output / SUMMARY_NAME}")

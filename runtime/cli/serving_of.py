@@ -11,7 +11,7 @@ from lsd.runtime.cli.encoder_options import encoders_of
 from lsd.runtime.cli.exit_options import exits_of
 from lsd.runtime.cli.run_options import RunOptions
 from lsd.runtime.errors import BackendError, GateError
-from lsd.runtime.run import context_of
+from lsd.runtime.sinks.context import RunContext
 from lsd.runtime.stream.serving import Serving
 
 SAFEST = {
@@ -52,6 +52,16 @@ def _serving(path: Path, options: RunOptions, event_time: str | None, fallback: 
     encoders, exits = encoders_of(asdict(options)), exits_of(options.exit)
 
     def chain_of(bundle: Bundle) -> Chain:
-        return Chain(bundle, options.backend, options.prevalence, encoders, exits=exits)  # type: ignore[arg-type]
+        chain = Chain(bundle, options.backend, options.prevalence, encoders, exits=exits)  # type: ignore[arg-type]
+        chain.lay_out_forests()
+        # rasterio and all that reads and writes: a fifth of a second of Python, while the library lays out the forests
+        import lsd.runtime.run  # noqa: F401
 
-    return Serving(path, chain_of, lambda bundle, chain: context_of(bundle, chain, event_time, fallback))
+        return chain
+
+    def context_of(bundle: Bundle, chain: Chain) -> RunContext:
+        from lsd.runtime.run import context_of
+
+        return context_of(bundle, chain, event_time, fallback)
+
+    return Serving(path, chain_of, context_of)

@@ -115,11 +115,11 @@ def read_window(dataset: DatasetReader, indexes: Sequence[int], window: Window, 
     return pixels
 
 
-def sample(dataset: DatasetReader, indexes: Sequence[int]) -> NDArray[np.float64]:
-    """A bounded sample of some bands, float64 (band, n) in the file's units, NaN where invalid in that band.
+def samples(dataset: DatasetReader, indexes: Sequence[int]) -> list[NDArray[np.float64]]:
+    """A bounded sample of each of some bands, float64 (n,) in the file's units, NaN where invalid in that band.
 
-    Invalid are declared nodata, NaN and infinity. Bands of the same grid are sampled at the same pixels. If nothing in
-    the windows is valid and different from zero, every n-th pixel of the whole band is taken instead.
+    Invalid are declared nodata, NaN and infinity. Bands of the same grid are sampled at the same pixels. If nothing of
+    a band in the windows is valid and different from zero, every n-th pixel of the whole band is taken instead.
 
     Raises:
         TileError: the file cannot be read.
@@ -131,12 +131,20 @@ def sample(dataset: DatasetReader, indexes: Sequence[int]) -> NDArray[np.float64
         for y in _starts(dataset.height, count, size_px)
         for x in _starts(dataset.width, count, size_px)
     ]
-    pixels = np.concatenate([_valid(dataset, indexes, window) for window in windows], axis=1)
-    if not (np.nan_to_num(pixels) != 0).any():
-        shape = tuple(min(OVERVIEW_SIZE_PX, size) for size in (dataset.height, dataset.width))
-        everything = Window(0, 0, dataset.width, dataset.height)
-        pixels = _valid(dataset, indexes, everything, out_shape=(len(indexes), *shape))
-    return pixels
+    # all bands of a window in one call: rasterio looks at every band of the file in each
+    with rasterio.Env(GTIFF_DIRECT_IO=True):  # rows of a window, not whole blocks, where nothing is compressed
+        pixels = np.concatenate([_valid(dataset, indexes, window) for window in windows], axis=1)
+    found = (np.nan_to_num(pixels) != 0).any(axis=1)
+    return [
+        band if holds else _overview(dataset, index) for band, index, holds in zip(pixels, indexes, found, strict=True)
+    ]
+
+
+def _overview(dataset: DatasetReader, index: int) -> NDArray[np.float64]:
+    """Every n-th pixel of a whole band, float64 (n,)."""
+    shape = tuple(min(OVERVIEW_SIZE_PX, size) for size in (dataset.height, dataset.width))
+    everything = Window(0, 0, dataset.width, dataset.height)
+    return _valid(dataset, [index], everything, out_shape=(1, *shape)).ravel()
 
 
 def _starts(length_px: int, windows: int, size_px: int) -> list[int]:

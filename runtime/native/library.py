@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ABI_VERSION = 1  # LSD_ABI_VERSION of lsd_native.h
+ABI_VERSION = 2  # LSD_ABI_VERSION of lsd_native.h
 FOLDER = Path(__file__).resolve().parent
 RECORD = "library.json"
 _RECORDED = {"file", "sha256", "machine", "compiler"}

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LSD_ABI_VERSION 1 /* raised whenever an argument or a result changes; library.py checks it */
+#define LSD_ABI_VERSION 2 /* raised whenever an argument or a result changes; library.py checks it */
 
 enum lsd_isa { LSD_ISA_BEST = -1, LSD_ISA_PORTABLE = 0, LSD_ISA_AVX2 = 1, LSD_ISA_AVX512 = 2, LSD_ISA_NEON = 3 };
 
@@ -18,7 +18,7 @@ int lsd_best_isa(void);   /* the fastest of enum lsd_isa that this processor has
 int lsd_has_isa(int isa); /* 1 if this processor, and this build, can run it; LSD_ISA_BEST can be run anywhere */
 
 /* Results: 0 is done. */
-enum lsd_status { LSD_DONE = 0, LSD_NO_MEMORY = 1, LSD_NO_SUCH_ISA = 2 };
+enum lsd_status { LSD_DONE = 0, LSD_NO_MEMORY = 1, LSD_NO_SUCH_ISA = 2, LSD_NOT_READ = 3 };
 
 /* What lsd_moments writes for a channel, and what it may be asked for besides mean and count. */
 enum lsd_moment { LSD_MEAN, LSD_M2, LSD_M3, LSD_M4, LSD_MIN, LSD_MAX, LSD_MEDIAN, LSD_COUNT, LSD_MOMENTS };
@@ -59,5 +59,34 @@ int lsd_hazy_px(const struct lsd_patches *in, int32_t red, int32_t blue, int isa
  * band held one and 0 elsewhere. */
 int lsd_mask_out_of_range(float *pixels, int64_t bands, int64_t n, const float *least, const float *most, int isa,
                           uint8_t *marked);
+
+/* How the values of a band are stored, and what makes them canonical: x, x + 1000 where x is not 0, 10000 x + 1000. */
+enum lsd_stored { LSD_UINT8, LSD_INT8, LSD_UINT16, LSD_INT16, LSD_FLOAT32, LSD_STORED };
+enum lsd_conversion { LSD_AS_IT_IS, LSD_ADD_1000, LSD_REFLECTANCE_TO_DN };
+
+struct lsd_rule {
+  int32_t stored;     /* enum lsd_stored */
+  int32_t conversion; /* enum lsd_conversion */
+  float nodata;       /* a value that is not valid besides NaN and infinity; NaN for none */
+  float zero;         /* 0 where 0 is not valid either, NaN where it is */
+  float least, most;  /* canonical values outside are not valid and marked, if they are to be marked */
+};
+
+/* Where the blocks of a band lie in a file: `across` side by side, each block_height rows of block_width values. */
+struct lsd_blocks {
+  const int64_t *offsets; /* of each block in bytes, row by row of blocks */
+  int64_t across, block_height, block_width;
+};
+
+/* Makes n stored values canonical float32, NaN where not valid. `stored` may be `out`. `unseen`, (n) or null, stays 1
+ * where it was and the value is 0 or not valid, before it is converted, and is 0 elsewhere. `marked`, (n) or null,
+ * becomes 1 where the canonical value is out of range. */
+int lsd_convert(const void *stored, int64_t n, const struct lsd_rule *rule, int isa, float *out, uint8_t *unseen,
+                uint8_t *marked);
+
+/* The same for a window of a band, (height, width) from row y and column x, read from the blocks of an open file. It
+ * must lie inside of the blocks. LSD_NOT_READ where the file ends before, or reading fails. */
+int lsd_convert_blocks(int file, const struct lsd_blocks *blocks, int64_t y, int64_t x, int64_t height, int64_t width,
+                       const struct lsd_rule *rule, int isa, float *out, uint8_t *unseen, uint8_t *marked);
 
 #endif

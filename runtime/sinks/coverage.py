@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsd.runtime.bands import PATCH_SIZE_PX
+from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import NOT_SCORED, TileScores
 
 CAVEAT = (
@@ -86,16 +88,20 @@ def coverage_of(scores: TileScores, gsd_m: float) -> Coverage:
     )
 
 
-def corners_px(scores: TileScores) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Upper edge of every patch row and left edge of every patch column, intp (row,) and (column,), in tile pixels."""
-    tops = np.array([scores.grid.y_px(row) for row in range(scores.grid.rows)], np.intp)
-    lefts = np.array([scores.grid.x_px(column) for column in range(scores.grid.columns)], np.intp)
+@lru_cache(maxsize=1)
+def corners_px(grid: PatchGrid) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Upper edge of every patch row and left edge of every patch column, intp (row,) and (column,), in tile pixels.
+
+    Kept for the next call, as every row of patches that is written asks for them: not to be changed.
+    """
+    tops = np.array([grid.y_px(row) for row in range(grid.rows)], np.intp)
+    lefts = np.array([grid.x_px(column) for column in range(grid.columns)], np.intp)
     return tops, lefts
 
 
 def scored_ground_px(scores: TileScores) -> int:
     """Number of tile pixels inside at least one scored patch, from the patches' edges alone (no array of the tile)."""
-    tops, lefts = corners_px(scores)
+    tops, lefts = corners_px(scores.grid)
     y_edges = np.unique(np.concatenate([tops, tops + PATCH_SIZE_PX]))
     x_edges = np.unique(np.concatenate([lefts, lefts + PATCH_SIZE_PX]))
     rows, columns = np.nonzero(scores.decision != NOT_SCORED)
@@ -117,7 +123,10 @@ def inside_any(
     shape: tuple[int, int],
 ) -> NDArray[np.bool_]:
     """bool (y, x) of `shape`: True inside at least one of the n boxes, given by their half-open edges, each (n,)."""
-    steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
-    for y, x, step in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
-        np.add.at(steps, (y, x), step)
-    return np.asarray(steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0)
+    height, width = shape[0] + 1, shape[1] + 1
+
+    def corners(y: NDArray[np.intp], x: NDArray[np.intp]) -> NDArray[np.intp]:
+        return np.bincount(y * width + x, minlength=height * width)
+
+    steps = corners(top, left) - corners(top, right) - corners(bottom, left) + corners(bottom, right)
+    return np.asarray(steps.reshape(height, width).cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,13 +143,13 @@ def _put_table(database: sqlite3.Connection, table: Table, srs_id: int, change: 
         return
     extent = _Extent()
     blobs = (blob for rings in table.rings for blob in geopackage_polygons(extent.over(rings), srs_id))
-    shaped = ((blob, *row) for blob, row in zip(blobs, rows, strict=True))
+    shaped = ([blob, *row] for blob, row in zip(blobs, rows, strict=True))
     _create(database, table.name, ["geom POLYGON NOT NULL", *columns], shaped)
     _put_content(database, table, "features", change, (*extent.box(), srs_id))
     database.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POLYGON', ?, 0, 0)", (table.name, srs_id))
 
 
-def _create(database: sqlite3.Connection, name: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _create(database: sqlite3.Connection, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     database.execute(f'CREATE TABLE "{name}" (fid INTEGER PRIMARY KEY NOT NULL, {", ".join(columns)})')
     database.executemany(f'INSERT INTO "{name}" VALUES (NULL, {", ".join("?" * len(columns))})', rows)
 
@@ -184,24 +184,28 @@ class _Extent:
         return [None] * 4 if self._corners is None else self._corners.reshape(4).tolist()
 
 
-def _rows(table: Table) -> Iterable[tuple[Any, ...]]:
+def _rows(table: Table) -> Iterator[list[Any]]:
     """The records as SQLite takes them."""
+    told = [(place, _STORED[kind]) for place, kind in enumerate(table.fields.values()) if kind in _STORED]
     for record in table.records:
-        yield tuple(_stored(record[name], kind) for name, kind in table.fields.items())
-
-
-def _stored(value: Any, kind: Kind) -> Any:
-    """A value of a record as stored: a list joined by `; `, a time with milliseconds."""
-    if value is None or kind in ("integer", "real", "boolean"):
-        return value
-    if kind == "time":
-        return _time(value)
-    return readable("; ".join(value) if kind == "list" else value)
+        row = [record[name] for name in table.fields]
+        for place, stored in told:
+            if row[place] is not None:
+                row[place] = stored(row[place])
+        yield row
 
 
 def _time(iso: str) -> str:
     """GeoPackage 1.3, table 1: a DATETIME has three decimals of a second."""
     return moment(iso).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# what becomes of the values of a kind, where they are not stored as they are
+_STORED: dict[Kind, Callable[[Any], Any]] = {
+    "text": readable,
+    "list": lambda texts: readable("; ".join(texts)),
+    "time": _time,
+}
 
 
 def _put_styles(database: sqlite3.Connection, tables: Sequence[Table], change: str) -> None:

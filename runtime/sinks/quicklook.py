@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
@@ -116,10 +116,14 @@ class Quicklook:
         look = covered(classes == LOOK_CLASS) & ~likely & ~possible
         thick_px = int(np.clip(round(PATCH_SIZE_PX * px_per_px / 4), 2, 6))
         thin_px = (thick_px + 1) // 2
-        _hatch(picture, ~covered(classes != NOT_OBSERVED))
-        _dashes(picture, look, thin_px)
-        _outline(picture, possible, thin_px, _POSSIBLE, _POSSIBLE_CASING)
-        _outline(picture, likely, thick_px, _LIKELY, _LIKELY_CASING)
+        if (unseen := ~covered(classes != NOT_OBSERVED)).any():
+            _hatch(picture, unseen)
+        if look.any():
+            _dashes(picture, look, thin_px)
+        if possible.any():
+            _outline(picture, possible, thin_px, _POSSIBLE, _POSSIBLE_CASING)
+        if likely.any():
+            _outline(picture, likely, thick_px, _LIKELY, _LIKELY_CASING)
         return picture, f"{stretch}; {_LEGEND}"
 
 
@@ -130,8 +134,9 @@ def _stretched(kept: NDArray[np.float32], bands: tuple[str, ...]) -> tuple[Image
     picture[:] = _INVALID
     if not valid.any():
         return picture, "nothing valid to show"
-    low, high, gamma, words = _limits(kept[:, valid], bands)
-    grey = np.clip((kept[:, valid] - low) / (high - low), 0.0, 1.0) ** (1.0 / gamma)
+    values = kept[:, valid]
+    low, high, gamma, words = _limits(values, bands)
+    grey = np.clip((values - low) / (high - low), 0.0, 1.0) ** (1.0 / gamma)
     picture[valid] = np.broadcast_to(np.rint(255.0 * grey), (3, grey.shape[1])).T
     return picture, words
 
@@ -152,7 +157,7 @@ def _limits(values: NDArray[np.float32], bands: tuple[str, ...]) -> tuple[float,
 
 def _covered(scores: TileScores, chosen: Mask, px_per_px: float, shape: tuple[int, ...]) -> Mask:
     """bool (y, x) of the picture: True inside a chosen patch; `px_per_px` is picture pixels a tile pixel."""
-    tops, lefts = corners_px(scores)
+    tops, lefts = corners_px(scores.grid)
     rows, columns = np.nonzero(chosen)
 
     def edges(pixels: NDArray[np.intp], size: int) -> NDArray[np.intp]:
@@ -192,8 +197,9 @@ def _dashes(picture: Image, where: Mask, line_px: int) -> None:
 
 def _shrunk(where: Mask, by_px: int, beyond: bool = False) -> Mask:
     """The region without its outermost pixels; `beyond` is what lies outside the picture."""
-    for axis in (0, 1):
+    for axis, size_px in enumerate(where.shape):
         width = [(by_px, by_px) if axis == side else (0, 0) for side in (0, 1)]
         padded = np.pad(where, width, constant_values=beyond)
-        where = np.asarray(sliding_window_view(padded, 2 * by_px + 1, axis=axis).all(axis=-1))
+        shifts = (slice(step, step + size_px) for step in range(2 * by_px + 1))
+        where = reduce(np.logical_and, (padded[one] if axis == 0 else padded[:, one] for one in shifts))
     return where

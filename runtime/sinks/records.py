@@ -238,7 +238,7 @@ def squares(tile: Tile, scores: TileScores, rows: NDArray[np.intp], columns: NDA
 
     Corners in the order upper left, lower left, lower right, upper right, upper left; `rows`, `columns` are (n,).
     """
-    tops, lefts = corners_px(scores)
+    tops, lefts = corners_px(scores.grid)
     x = lefts[columns][:, None] + np.array([0, 0, PATCH_SIZE_PX, PATCH_SIZE_PX, 0])
     y = tops[rows][:, None] + np.array([0, PATCH_SIZE_PX, PATCH_SIZE_PX, 0, 0])
     return np.stack(tile.grid.ground(x, y), axis=2).astype(np.float64)

@@ -22,11 +22,11 @@ from lsd.runtime.sources.joining import FoundScene, joined, loose_scene
 from lsd.runtime.sources.memo import Memo
 from lsd.runtime.sources.part import product_of
 from lsd.runtime.sources.product import Candidate, SourceOptions, TileFailure, band_name_of
-from lsd.runtime.sources.safe import is_safe, is_sentinel1_safe
 from lsd.runtime.sources.stac_catalog import candidate_of_item, candidates_of_catalog, is_stac_catalog
-from lsd.runtime.sources.stac_item import MAX_ITEM_BYTES, files_of_item, is_stac_item, read_item
+from lsd.runtime.sources.stac_item import MAX_ITEM_BYTES, is_stac_item, read_item
 from lsd.runtime.sources.stack import is_stack
 from lsd.runtime.sources.tile_file import candidate_of_tile_file, is_tile_file
+from lsd.runtime.sources.walk import Folder, folders_of, is_left, items_of_file, named_by
 from lsd.runtime.tiles import Tile
 
 __all__ = ["Memo", "SourceOptions", "TileFailure", "tiles_of"]
@@ -61,11 +61,23 @@ def tiles_of(
     if memo is not None:
         memo.begin()
     found: list[Candidate | TileFailure] = []
-    seen: set[Path] = set()
+    entered: set[Path] = set()  # resolved folders
+    seen: set[Path] = set()  # resolved files that are a tile's already
+    listed: list[tuple[Path, list[Folder | TileFailure]]] = []
     for path in paths:
-        if path.resolve() not in seen and not _is_left(path, left_alone):
-            found += list((_walk if path.is_dir() else _file)(path, seen, options, left_alone, memo))
-            found += _nothing_in(path, seen, left_alone)
+        if path.resolve() not in entered and not is_left(path, left_alone):
+            folders = list(folders_of(path, entered, left_alone)) if path.is_dir() else []
+            listed.append((path, folders))
+            items = [one for folder in folders if isinstance(folder, Folder) for one in folder.items]
+            seen |= named_by(items if folders else items_of_file(path))
+    for path, folders in listed:
+        if path.resolve() in seen:
+            continue
+        if not folders:
+            found += _file(path, seen, options, left_alone, memo)
+        for folder in folders:
+            found += [folder] if isinstance(folder, TileFailure) else _inside(folder, seen, options, left_alone, memo)
+        found += _nothing_in(path, seen, left_alone)
     found = [one for one in found if isinstance(one, TileFailure) or not _needs_left(one, left_alone)]
     candidates = bigearthnet.pair([one for one in found if isinstance(one, Candidate)])
     if options.event_time is not None:
@@ -102,65 +114,43 @@ def _lasts(made: Tile | TileFailure) -> bool:
     return True
 
 
-def _walk(
-    folder: Path, seen: set[Path], options: SourceOptions, left_alone: Collection[Path], memo: Memo | None
+def _inside(
+    folder: Folder, seen: set[Path], options: SourceOptions, left_alone: Collection[Path], memo: Memo | None
 ) -> Iterator[Candidate | TileFailure]:
-    """Candidates in a folder and below. `seen` holds the resolved paths taken already and is added to."""
-    if folder.resolve() in seen:
+    """Candidates of a folder, without those of the folders that follow it. `seen` is added to."""
+    path = folder.path
+    if folder.kind != "plain":
+        is_named = not folder.below.isdisjoint(seen)
+        seen |= folder.below
+        if folder.kind == "tile files":  # what else lies here is a part of them
+            for child in filter(is_tile_file, folder.children):
+                yield from _file(child, seen, options, left_alone, memo)
+        elif folder.kind == "catalog":
+            yield from _listed(path, options, left_alone)
+        elif folder.kind == "ssl4eo place":
+            yield from ssl4eo.candidates_of_place(path, memo)
+        elif not is_named:  # else the SAFE is a STAC item's
+            yield from _alone(path, path.name.removesuffix(".SAFE"), options, memo)
         return
-    seen.add(folder.resolve())
-    try:
-        children = sorted(folder.iterdir())
-    except OSError as error:
-        yield TileFailure(
-            folder.name, SourceError(f"{folder} cannot be listed ({error.strerror}); check its permissions")
-        )
-        return
-    if is_safe(folder) or is_sentinel1_safe(folder):
-        below = {path.resolve() for path in folder.rglob("*")}
-        if below.isdisjoint(seen):  # else a STAC item names its files
-            yield from _alone(folder, folder.name.removesuffix(".SAFE"), options, memo)
-        seen |= below
-        return
-    tile_files = [path for path in children if is_tile_file(path)]
-    if tile_files:  # what else lies here is a part of them
-        seen.update(path.resolve() for path in folder.rglob("*"))
-        for path in tile_files:
-            yield from _file(path, seen, options, left_alone, memo)
-        return
-    if is_stac_catalog(folder):
-        seen.update(path.resolve() for path in folder.rglob("*"))
-        yield from _listed(folder, options, left_alone)
-        return
-    if ssl4eo.is_place(folder):
-        seen.update(path.resolve() for path in folder.rglob("*"))
-        yield from ssl4eo.candidates_of_place(folder, memo)
-        return
-    items = [path for path in children if is_stac_item(path)]
-    for item in items:  # what it names is its own, here and below, though it may have to wait for it
-        seen.update(file.resolve() for file in files_of_item(item))
-    children = [path for path in children if not _is_left(path, left_alone)]
-    arrived = [path for path in tiffs_in(folder) if path.resolve() not in seen]
-    files = [path for path in arrived if not _is_left(path, left_alone)]
-    if any(band_name_of(path.stem) for path in files):
-        others = [path for path in files if not (band_name_of(path.stem) or is_side_file(path))]
-        stacks = [path for path in others if _is_stack(path, memo)]
-        singles = [path for path in files if path not in stacks]
-        seen.update(path.resolve() for path in singles)
-        coming = [path for path in arrived if _is_left(path, left_alone)]
-        if not any(band_name_of(path.stem) for path in coming):  # else the product is not whole yet
+    children = [child for child in folder.children if not is_left(child, left_alone)]
+    arrived = [file for file in tiffs_in(path) if file.resolve() not in seen]
+    files = [file for file in arrived if not is_left(file, left_alone)]
+    if any(band_name_of(file.stem) for file in files):
+        others = [file for file in files if not (band_name_of(file.stem) or is_side_file(file))]
+        stacks = [file for file in others if _is_stack(file, memo)]
+        singles = [file for file in files if file not in stacks]
+        seen.update(file.resolve() for file in singles)
+        coming = [file for file in arrived if is_left(file, left_alone)]
+        if not any(band_name_of(file.stem) for file in coming):  # else the product is not whole yet
             try:
-                yield Candidate(folder.name, (product_from_folder(folder, singles, memo),), loose=True)
+                yield Candidate(path.name, (product_from_folder(path, singles, memo),), loose=True)
             except LsdError as error:
-                yield TileFailure(folder.name, error)
+                yield TileFailure(path.name, error)
     else:
         stacks = files
-    rest = [path for path in children if path.suffix.casefold() == ".zip" or path in items]
-    for path in (*stacks, *rest):
-        yield from _file(path, seen, options, left_alone, memo)
-    for child in children:
-        if child.is_dir() and not child.name.startswith("."):
-            yield from _walk(child, seen, options, left_alone, memo)
+    rest = [child for child in children if child.suffix.casefold() == ".zip" or child in folder.items]
+    for file in (*stacks, *rest):
+        yield from _file(file, seen, options, left_alone, memo)
 
 
 def _file(
@@ -214,17 +204,9 @@ def _names_of(item: Path) -> set[str]:
         return {item.stem}
 
 
-def _is_left(path: Path, left_alone: Collection[Path]) -> bool:
-    """True for what is still being written, and for what lies in it."""
-    if not left_alone:
-        return False
-    resolved = path.resolve()
-    return any(one in left_alone for one in (resolved, *resolved.parents))
-
-
 def _waits(path: Path, left_alone: Collection[Path]) -> bool:
     """True for a tile file or item that is still being written, or whose text has the name of something that is."""
-    if _is_left(path, left_alone):
+    if is_left(path, left_alone):
         return True
     names = "|".join(re.escape(one.name) for one in left_alone)
     try:
@@ -240,7 +222,7 @@ def _needs_left(candidate: Candidate, left_alone: Collection[Path]) -> bool:
     """True if any file of a candidate is still being written."""
     files = {file.path for product in candidate.products for file in product.files}
     places = [product.path for product in candidate.products] + [found for file in files if (found := on_disk(file))]
-    return any(_is_left(path, left_alone) for path in places)
+    return any(is_left(path, left_alone) for path in places)
 
 
 def _joined(

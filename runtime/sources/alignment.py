@@ -16,7 +16,7 @@ from lsd.runtime.ingest.projection import crs_name, placed_bounds, projected
 from lsd.runtime.layers import radar_resampling
 from lsd.runtime.tiles import Decision, Grid
 
-WGS84 = CRS.from_epsg(4326)
+WGS84_EPSG = 4326  # a CRS made at import would open PROJ's database: 10 ms of every start
 # A degree of latitude is 110.6..111.7 km (WGS84 ellipsoid); pixels of 1e-4 degrees are 10 m products put on degrees.
 METRES_PER_DEGREE = 111_000.0
 GEOGRAPHIC_TOLERANCE = 0.25
@@ -46,7 +46,7 @@ def centre_deg(path: Path, grid: Grid) -> tuple[float, float]:
         TileError: the middle has no place on the ground.
     """
     x, y = grid.ground(grid.width_px / 2, grid.height_px / 2)
-    longitude, latitude = (float(axis[0]) for axis in projected(grid.crs, WGS84, x, y))
+    longitude, latitude = (float(axis[0]) for axis in projected(grid.crs, CRS.from_epsg(WGS84_EPSG), x, y))
     if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
         raise TileError(
             f"{path}: the middle of the grid, {x:.8g} {y:.8g} in {crs_name(grid.crs)}, is nowhere on the ground; "
@@ -76,7 +76,7 @@ def cropped(path: Path, grid: Grid, bbox_deg: tuple[float, float, float, float])
     Raises:
         TileError: the box lies outside.
     """
-    left, bottom, right, top = placed_bounds(f"{path}: bbox", WGS84, grid.crs, bbox_deg)
+    left, bottom, right, top = placed_bounds(f"{path}: bbox", CRS.from_epsg(WGS84_EPSG), grid.crs, bbox_deg)
     x0, y0 = grid.pixel(left, top)
     x1, y1 = grid.pixel(right, bottom)
     x0, y0 = max(0, math.floor(x0 + 1e-6)), max(0, math.floor(y0 + 1e-6))

@@ -12,7 +12,7 @@ from rasterio.io import DatasetReader
 
 from lsd.runtime.errors import TileError
 from lsd.runtime.ingest import sentinel2
-from lsd.runtime.ingest.raster import open_raster, sample
+from lsd.runtime.ingest.raster import open_raster, samples
 from lsd.runtime.sources.alignment import grid_of
 from lsd.runtime.sources.folder import MASK_KEY
 from lsd.runtime.sources.product import BandFile, Product
@@ -76,16 +76,17 @@ def open_product(product: Product, stack: ExitStack) -> tuple[OpenProduct, list[
     skipped = product.metadata.get("skipped")
     if skipped:
         decisions.append(Decision(product.name, f"ignored {', '.join(skipped)}", "side files, no bands"))
-    datasets: dict[str, DatasetReader] = {}
-    opened: list[OpenFile] = []
-    for file in product.files:
-        if file.is_ignored:
-            continue
-        key = str(file.path)
-        if key not in datasets:
-            datasets[key] = stack.enter_context(open_raster(file.path))
-        dataset = datasets[key]
-        opened.append(OpenFile(product, file, dataset, grid_of(dataset), sample(dataset, [file.index])[0]))
+    used = [file for file in product.files if not file.is_ignored]
+    places: dict[str, list[int]] = {}  # file -> where its bands stand in `used`
+    for i, file in enumerate(used):
+        places.setdefault(str(file.path), []).append(i)
+    found: dict[int, OpenFile] = {}
+    for of_file in places.values():
+        dataset = stack.enter_context(open_raster(used[of_file[0]].path))
+        grid = grid_of(dataset)
+        for i, values in zip(of_file, samples(dataset, [used[i].index for i in of_file]), strict=True):
+            found[i] = OpenFile(product, used[i], dataset, grid, values)
+    opened = [found[i] for i in range(len(used))]
     mask = product.metadata.get(MASK_KEY)
     if mask is not None:
         decisions.append(_checked_mask(product, Path(mask), opened))

@@ -35,7 +35,7 @@ def product_of(path: Path, options: SourceOptions, memo: Memo | None = None) -> 
     if not path.exists():
         raise SourceError(f"{path} does not exist; check the path, or mount the disk it is on")
     if safe.is_safe(path) or safe.is_sentinel1_safe(path):  # the latter is refused there with its reason
-        return safe.product_from_safe(path)
+        return safe.product_from_safe(path, memo)
     if path.is_dir():
         return _of_folder(path, options, memo)
     if path.suffix.casefold() == ".zip":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from lsd.runtime.acquisition.radar import swapped_text
 from lsd.runtime.bands import Orbit, resolve
 from lsd.runtime.errors import BandError, TileError
 from lsd.runtime.ingest import sentinel1, times, tracks
-from lsd.runtime.ingest.pairs import RadarScene, choose
-from lsd.runtime.ingest.radar_products import RadarFacts, radar_facts
 from lsd.runtime.sources.alignment import centre_deg, pixel_m
 from lsd.runtime.sources.opening import OpenFile, OpenProduct
 from lsd.runtime.sources.product import SourceOptions
 from lsd.runtime.tiles import BandSource, Conversion, Decision, Role, Scene
+
+if TYPE_CHECKING:
+    from lsd.runtime.ingest.pairs import RadarScene
+    from lsd.runtime.ingest.radar_products import RadarFacts
 
 COARSEST_M = 20.0  # METHOD: radar of 10 to 20 m is near enough to the 10 m of training; 30 m only if the user insists
 SHORT: dict[Orbit, str] = {"descending": "desc", "ascending": "asc"}
@@ -70,10 +73,14 @@ def radar_bands(
             else:
                 _ready_made(found, file, channel, facts)
         if levels:
+            from lsd.runtime.ingest.pairs import RadarScene
+
             key = product.product.name if product.product.name not in scenes else f"{product.product.path}"
             scenes[key] = RadarScene(key, facts, product.product.declared.role), product, levels
     if not scenes:
         return found
+    from lsd.runtime.ingest.pairs import choose
+
     chosen, decisions, warnings = choose(
         where, [scene for scene, _, _ in scenes.values()], event_time, options.pre_scenes
     )
@@ -94,6 +101,8 @@ def _longitude(product: OpenProduct) -> float:
 
 
 def _facts(product: OpenProduct, options: SourceOptions) -> RadarFacts:
+    from lsd.runtime.ingest.radar_products import radar_facts
+
     first = product.directed[0]
     longitude = _longitude(product)
     metadata = {**first.dataset.tags(), **product.product.metadata}

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 from lsd.runtime.errors import SourceError, TileError, UnprovenUnitError
 from lsd.runtime.ingest.raster import in_zip
 from lsd.runtime.ingest.sentinel2 import refuse_level_1c
+from lsd.runtime.sources.memo import Memo
 from lsd.runtime.sources.product import BandFile, Product
 
 METADATA = "MTD_MSIL2A.xml"
@@ -71,11 +72,13 @@ def refuse_sentinel1_safe(path: Path) -> TileError:
     )
 
 
-def product_from_safe(path: Path) -> Product:
+def product_from_safe(path: Path, memo: Memo | None = None) -> Product:
     """The 10 m bands and the scene classification of a SAFE folder or zip.
 
     `metadata` holds the keys of `KEYS`, `BOA_ADD_OFFSET` where there is one, and `safe`: True.
 
+    Args:
+        memo: of metadata that did not change; they are not parsed again.
     Raises:
         TileError: half a SAFE, several granules, Level-1C, Sentinel-1, or metadata that make no sense.
         UnprovenUnitError: another quantification, or offsets that differ between bands.
@@ -100,7 +103,11 @@ def product_from_safe(path: Path) -> Product:
                 f"{path} holds {what} {len(found)} times ({found[0]}, {found[1]}); a SAFE of one granule is expected: "
                 "give each by itself"
             )
-    metadata = _metadata(path, read(xml[0]))
+
+    def parsed() -> dict[str, Any]:
+        return _metadata(path, read(xml[0]))
+
+    metadata = parsed() if memo is None else memo.of((str(path), _metadata), [place(xml[0])], parsed)
     refuse_level_1c(str(path), [name], metadata, ())
     bands = tuple(BandFile(band, place(found[0]), 1) for band, found in files.items() if found)
     return Product(str(metadata.get("PRODUCT_URI") or name).removesuffix(".SAFE"), path, bands, metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -57,6 +58,11 @@ def candidates_of_catalog(path: Path, options: SourceOptions) -> list[Candidate 
     return [*candidates, *failures]
 
 
+def items_of_catalog(path: Path) -> list[Path]:
+    """The files of its items, as far as they can be reached; whether they can be used is not looked at."""
+    return [one for one in _reached(path) if isinstance(one, Path)]
+
+
 def _is_root(path: Path) -> bool:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -78,10 +84,8 @@ def _items_in(folder: Path) -> list[Path]:
 
 def _scenes(path: Path, options: SourceOptions) -> list[FoundScene | TileFailure]:
     """Every item below a root, read; what cannot be read or followed is a failure."""
-    root = path if path.is_file() else _root_in(path)
-    paths: list[Path | TileFailure] = list(_linked(root)) if root else list(_items_in(path))
     scenes: list[FoundScene | TileFailure] = []
-    for one in paths:
+    for one in _reached(path):
         if isinstance(one, TileFailure):
             scenes.append(one)
             continue
@@ -90,6 +94,11 @@ def _scenes(path: Path, options: SourceOptions) -> list[FoundScene | TileFailure
         except LsdError as error:
             scenes.append(TileFailure(_id_of(one), error))
     return scenes
+
+
+def _reached(path: Path) -> Sequence[Path | TileFailure]:
+    root = path if path.is_file() else _root_in(path)
+    return _linked(root) if root else _items_in(path)
 
 
 def _linked(root: Path) -> list[Path | TileFailure]:

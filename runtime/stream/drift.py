@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lsd.runtime.acquisition.drift import DriftMonitor
-from lsd.runtime.acquisition.ranges import ranges_of
 from lsd.runtime.acquisition.sample import Samples
 from lsd.runtime.manifest import Manifest
 from lsd.runtime.stream.events import Drifted
@@ -27,7 +26,7 @@ class StreamDrift:
         Raises:
             OutputError: the journal cannot be written, or what it remembers is damaged.
         """
-        ranges = ranges_of(manifest.training)
+        ranges = manifest.ranges
         if ranges is None:
             return None
         before = journal.noted(NOTE)

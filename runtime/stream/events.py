@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lsd.runtime.sinks.summary import TileResult
+if TYPE_CHECKING:  # it takes rasterio, which is imported while forests are laid out (lsd.runtime.cli.serving_of)
+    from lsd.runtime.sinks.summary import TileResult
 
 
 @dataclass(frozen=True)

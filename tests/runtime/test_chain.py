@@ -17,7 +17,9 @@ from lsd.runtime.chain import Chain
 from lsd.runtime.combination import Combination
 from lsd.runtime.errors import BundleError
 from lsd.runtime.exits import Exit, held
+from lsd.runtime.forest.native import NativeForest
 from lsd.runtime.manifest import Part
+from lsd.runtime.native.library import native_library
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.scores import (
     LEFT_AT_FOREST,
@@ -49,6 +51,36 @@ def test_the_valid_bands_choose_the_configuration():
     assert found.status.tolist() == [SCORED, SCORED, TOO_FEW_VALID_PIXELS, SCORED]
     assert found.decision[2] == NOT_SCORED and np.isnan(found.probability[2])
     assert found.valid_fraction.tolist() == pytest.approx([1, 1, 0, 60 / 64])
+
+
+def test_forests_are_laid_out_beforehand():
+    if native_library() is None:
+        pytest.skip("no native library here")
+    chain = Chain(random_bundle())
+    assert not any("_built" in vars(forest) for forest in chain.forests.values())
+    chain.lay_out_forests().join()
+    assert all("_built" in vars(forest) for forest in chain.forests.values())
+    pixels = clear(4, 1)
+    assert scores_equal(chain.score(batch(pixels)), CHAIN.score(batch(pixels)))
+
+
+def test_a_forest_that_cannot_be_laid_out_says_so_when_it_is_asked():
+    if native_library() is None:
+        pytest.skip("no native library here")
+    chain = Chain(random_bundle())
+    *others, last = chain.forests
+    table = chain.forests[last].forest
+    chain.forests[last] = NativeForest(replace(table, left=np.full_like(table.left, 30_000)))
+    chain.lay_out_forests().join()  # an error in the thread would fail this test
+    assert all("_built" in vars(chain.forests[member]) for member in others)
+    with pytest.raises(BundleError, match="an index leaves its tree"):
+        chain.forests[last].margins(np.zeros((1, table.n_features), np.float32))
+
+
+def test_tables_need_no_laying_out():
+    chain = Chain(random_bundle(), backend="table")
+    chain.lay_out_forests().join()
+    assert all(set(vars(forest)) == {"forest"} for forest in chain.forests.values())
 
 
 def test_an_absent_modality_is_never_filled():

@@ -14,7 +14,7 @@ from safe import write_jp2
 from tiles import optical, truncate, write_tiff
 
 from lsd.runtime.errors import TileError
-from lsd.runtime.ingest.raster import gdal_name, in_zip, on_disk, open_raster, read_window, remote, sample
+from lsd.runtime.ingest.raster import gdal_name, in_zip, on_disk, open_raster, read_window, remote, samples
 
 PIXELS = optical(128, 192)[0]
 
@@ -60,7 +60,7 @@ def test_what_is_not_of_its_format_says_which_was_expected(tmp_path, name, form)
 def test_a_truncated_jpeg_2000_is_no_picture_with_a_grey_end(tmp_path):
     path = truncate(write_jp2(tmp_path / "x.jp2", PIXELS))
     with pytest.raises(TileError, match=r"x\.jp2 cannot be read as JPEG 2000"), open_raster(path) as dataset:
-        sample(dataset, [1])
+        samples(dataset, [1])
 
 
 @pytest.mark.parametrize("archive_name", ["x.zip", "with blank.zip", "pair{of}braces.zip", "no_suffix"])

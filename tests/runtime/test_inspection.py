@@ -10,7 +10,7 @@ from tiles import L2A_NEW, ORIGIN, optical, radar, write_tiff
 
 from lsd.runtime.acquisition.ranges import ranges_of
 from lsd.runtime.errors import TileError
-from lsd.runtime.inspection import inspected, inspection, sampled
+from lsd.runtime.inspection import inspection, sampled
 from lsd.runtime.sources import tiles_of
 from lsd.runtime.tiles import Tile
 
@@ -43,36 +43,36 @@ def believed(tile):
 
 
 def test_a_layer_that_hides_the_clouds_is_believed(tmp_path):
-    tile = inspected(scene(tmp_path, hazy_rows=96, scl=96))
+    tile = inspection(scene(tmp_path, hazy_rows=96, scl=96)).tile
     assert tile.clouds.trusted and believed(tile) == ["believed"] and tile.warnings == ()
 
 
 @pytest.mark.parametrize("scl", [0, 48])
 def test_a_layer_that_calls_clouds_clear_is_not_believed(tmp_path, scl):
-    tile = inspected(scene(tmp_path, hazy_rows=96, scl=scl))
+    tile = inspection(scene(tmp_path, hazy_rows=96, scl=scl)).tile
     assert not tile.clouds.trusted and believed(tile) == ["not believed: the haze test stays in force"]
     (line,) = tile.warnings
     assert "of what its cloud layer calls clear is bright as cloud, haze or snow" in line
 
 
 def test_a_little_haze_is_no_reason_against_a_layer(tmp_path):
-    tile = inspected(scene(tmp_path, hazy_rows=12, scl=0))
+    tile = inspection(scene(tmp_path, hazy_rows=12, scl=0)).tile
     assert tile.clouds.trusted and tile.warnings == ()
 
 
 def test_without_a_layer_haze_is_a_warning(tmp_path):
-    tile = inspected(scene(tmp_path, hazy_rows=96))
+    tile = inspection(scene(tmp_path, hazy_rows=96)).tile
     assert tile.clouds is None and believed(tile) == []
     assert any(
         line.endswith("of the scene is bright as cloud, haze or snow: look at the picture before trusting it")
         for line in tile.warnings
     )
-    clear = inspected(scene(tmp_path / "clear"))
+    clear = inspection(scene(tmp_path / "clear")).tile
     assert clear.warnings == ("no cloud layer read: clouds are not masked",)
 
 
 def test_a_layer_that_hides_everything_is_believed(tmp_path):
-    tile = inspected(scene(tmp_path, hazy_rows=192, scl=192))
+    tile = inspection(scene(tmp_path, hazy_rows=192, scl=192)).tile
     assert tile.clouds.trusted and tile.warnings == ()
 
 
@@ -97,11 +97,11 @@ def radar_tile(folder, vh_above_vv=0.0):
 def test_a_certain_fault_is_refused_and_force_is_recorded(tmp_path):
     tile = radar_tile(tmp_path, vh_above_vv=5.0)
     with pytest.raises(TileError, match=r"^tile levels: descending: VH exceeds VV by 5\.0 dB.*--force vv-and-vh"):
-        inspected(tile)
+        inspection(tile)
     with pytest.raises(TileError, match="--force vv-and-vh"):
-        inspected(tile, {"offset"})
+        inspection(tile, {"offset"})
     for force in (True, {"vv-and-vh"}, {"all"}):
-        used = inspected(tile, force)
+        used = inspection(tile, force).tile
         (decision,) = [one for one in used.decisions if one.choice == "overruled by --force"]
         assert decision.subject == "acquisition check vv-and-vh" and "VH exceeds VV by 5.0 dB" in decision.reason
         assert any("VH exceeds VV by 5.0 dB" in line for line in used.warnings)
@@ -110,7 +110,7 @@ def test_a_certain_fault_is_refused_and_force_is_recorded(tmp_path):
 def test_the_training_card_is_asked_where_there_is_one(tmp_path):
     tile = radar_tile(tmp_path)
     ranges = ranges_of({"band_ranges": range_document(desc_vv=(-30.0, -20.0))})
-    assert not [line for line in inspected(tile).warnings if "training patches" in line]
+    assert not [line for line in inspection(tile).tile.warnings if "training patches" in line]
     seen = inspection(tile, ranges=ranges)
     assert [one.check for one in seen.verdict.findings] == ["training-range"]
     assert any("desc_vv has the median -1" in line for line in seen.tile.warnings)
@@ -118,7 +118,7 @@ def test_the_training_card_is_asked_where_there_is_one(tmp_path):
 
 
 def test_what_could_not_be_judged_is_in_the_decisions(tmp_path):
-    tile = inspected(scene(tmp_path, hazy_rows=192))
+    tile = inspection(scene(tmp_path, hazy_rows=192)).tile
     assert {one.subject for one in tile.decisions if one.choice == "not judged"} == {
         "acquisition check offset",
         "acquisition check red-and-blue",

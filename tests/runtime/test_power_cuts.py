@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from lsd.benchmarks import power_cuts
 from lsd.benchmarks.disk_states import MODELS, Disk
 from lsd.benchmarks.power_cuts import (
     OUT,
     Scenario,
     after_run,
     before_run,
+    measured,
     operation,
     replayed,
     scenarios,
@@ -126,6 +128,13 @@ def test_what_a_disk_may_hold_recovers(runs, tmp_path, number):
     assert len(after_move) >= 2
     for state, wrong in replayed(scenario, list(sample.values()), tmp_path / "states"):
         assert not wrong, (scenario.name, [operation(scenario, cut) for cut in state.cuts[:3]], state.cuts[:3], wrong)
+
+
+@pytest.mark.slow
+def test_counts_do_not_depend_on_the_number_of_processes(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(power_cuts, "PART", 1)
+    one, two = (measured(runs[1], tmp_path / f"{jobs}", most=2, jobs=jobs) for jobs in (1, 2))
+    assert one == two and one["states_recovered"] == one["states_replayed"] >= 2 and one["not_recovered"] == []
 
 
 @pytest.mark.slow

@@ -250,7 +250,9 @@ def test_a_full_disk_is_waited_for_and_ends_with_the_same_products(good, tiny_di
 
 def test_sigterm_finishes_the_tile_in_hand_and_the_next_run_does_the_rest(bundle, good, tmp_path):
     write_tiff(good / f"{L2A_NEW}.tif", optical(200, 200), NAMES)
-    second_tile(good)
+    others = [f"zz{number}_{L2A_NEW}" for number in range(4)]  # more than can be in hand when the signal comes
+    for name in others:
+        write_tiff(good / f"{name}.tif", optical(140, 140, seed=3), NAMES)
     out = tmp_path / "out"
     process = start("lsd-run", bundle, good, "-o", out, "--stride", "4", "--progress", "off")
     partial = out / f".{L2A_NEW}.partial"
@@ -261,10 +263,11 @@ def test_sigterm_finishes_the_tile_in_hand_and_the_next_run_does_the_rest(bundle
     ran = ended(process)
     assert ran.code == 0 and "SIGTERM: finishing the tiles in hand; once more stops at once" in ran.err
     assert ran.err.splitlines()[-1].startswith("STOPPED, DONE | ")
-    assert (out / L2A_NEW / "scores.tif").is_file() and not (out / f"zz_{L2A_NEW}").exists()
+    finished = [name for name in (L2A_NEW, *others) if (out / name / "scores.tif").is_file()]
+    assert L2A_NEW in finished and not (out / others[-1]).exists()
     again = invoke(main, bundle, good, "-o", out, "--stride", "4", "--json")
     totals = json.loads(again.out)["totals"]
-    assert again.code == 0 and (totals["done"], totals["done_before"]) == (2, 1)
+    assert again.code == 0 and (totals["done"], totals["done_before"]) == (len(others) + 1, len(finished))
 
 
 def test_a_run_on_an_output_in_use_is_refused(bundle, good, tmp_path):

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safe import write_safe
 from stac_items import write_optical_item
 from tiles import L2A_NEW, optical, radar, truncate, write_band_folder, write_metadata, write_tiff
 
 from lsd.runtime.ingest.times import utc_of
-from lsd.runtime.sources import Memo, SourceOptions, TileFailure, memo, opening, tiles_of
+from lsd.runtime.sources import Memo, SourceOptions, TileFailure, memo, opening, safe, tiles_of
 from lsd.runtime.tiles import Tile
 
 COLOURS = ("red", "green", "blue", "nir")
@@ -174,6 +175,28 @@ def test_an_item_and_its_files_elsewhere_are_watched(tmp_path):
     assert told(look()) == told([second])
     write_tiff(file, optical(80, 96)[0], crs="EPSG:32634")
     assert told(look()) != told([second])
+
+
+def test_the_metadata_of_a_safe_are_parsed_again_only_when_they_changed(tmp_path, monkeypatch):
+    one = write_safe(tmp_path / "in")
+    write_safe(tmp_path / "in", L2A_NEW.replace("T33NZA", "T33NZB"))
+    texts: list[bytes] = []
+    parse = safe.ElementTree.fromstring
+
+    def counted(text: bytes) -> object:
+        texts.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(safe.ElementTree, "fromstring", counted)
+    kept = Memo()
+    first = list(tiles_of([tmp_path / "in"], memo=kept))
+    assert len(texts) == 2
+    again = list(tiles_of([tmp_path / "in"], memo=kept))
+    assert len(texts) == 2 and all(tile is same for tile, same in zip(again, first, strict=True))
+    xml = one / "MTD_MSIL2A.xml"
+    xml.write_text(xml.read_text("utf-8").replace("04.00", "02.14"), encoding="utf-8")
+    changed, same = tiles_of([tmp_path / "in"], memo=kept)
+    assert isinstance(changed, TileFailure) and same is first[1] and len(texts) == 3
 
 
 def test_archives_and_tile_files_are_read_again(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from lsd.runtime.inspection import inspected
+from lsd.runtime.inspection import inspection
 from lsd.runtime.patches import PatchGrid
 from lsd.runtime.reader import read_windows
 from lsd.runtime.sources import SourceOptions, TileFailure, tiles_of
@@ -35,7 +35,7 @@ def test_bigearthnet_pairs(shared_data):
             np.testing.assert_array_equal(
                 window.pixels[window.bands.index("red")], dataset.read(1).astype(np.float32) + 1000
             )
-    snow = [tile.id for tile in map(inspected, found) if len(tile.warnings) > 1]
+    snow = [tile.id for tile in found if len(inspection(tile).tile.warnings) > 1]
     assert snow == ["S2B_MSIL2A_20180204T94161_57_38"]
 
 
@@ -61,7 +61,7 @@ def test_cloudy_scene_keeps_its_dn_and_is_flagged(shared_data):
     (tile,) = tiles(shared_data / "sentinel2-scene")
     assert {source.conversion for source in tile.bands.values()} == {"none"}
     assert tile.warnings == () and tile.clouds is not None and tile.clouds.kind == "mask" and tile.clouds.trusted
-    seen = inspected(tile)
+    seen = inspection(tile).tile
     assert seen.clouds is not None and not seen.clouds.trusted
     (warning,) = seen.warnings
     assert "its cloud layer calls clear" in warning and "look at the picture" in warning

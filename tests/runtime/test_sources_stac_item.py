@@ -247,6 +247,43 @@ def test_an_item_and_the_files_that_it_names_are_one_tile(tmp_path, hrefs):
     assert isinstance(tile, Tile) and tile.id == "S2_item" and set(tile.bands) == {"red", "green", "blue", "nir"}
 
 
+ELSEWHERE = {key: f"../data/{name}" for key, name in IN_ONE_FOLDER.items()}
+
+
+def one_tile(paths):
+    """Bands of the one tile of some paths, which is the item's."""
+    (tile,) = tiles_of(paths)
+    assert isinstance(tile, Tile) and tile.id == "S2_item", tile
+    return set(tile.bands)
+
+
+@pytest.mark.parametrize("folder", ["a", "z"])
+def test_what_an_item_names_in_a_folder_that_comes_before_or_after_is_its_own(tmp_path, folder):
+    """As one source, and as two, whichever is given first; a folder and a text that it names are nothing to take."""
+    item = item_beside(tmp_path / folder, ELSEWHERE)
+    described = json.loads(item.read_text("utf-8"))
+    described["assets"] |= {"all": {"href": "../data"}, "text": {"href": item.name}}
+    item.write_text(json.dumps(described), encoding="utf-8")
+    both = [tmp_path / "data", tmp_path / folder]
+    for paths in ([tmp_path], both, both[::-1], [tmp_path / "data" / "B02.tif", item], [item, tmp_path / "data"]):
+        assert one_tile(paths) == {"red", "green", "blue", "nir"}
+
+
+def test_an_item_of_a_catalog_owns_what_it_names_elsewhere(tmp_path):
+    item = item_beside(tmp_path / "items", ELSEWHERE)
+    catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "", "links": []}
+    catalog["links"] = [{"rel": "item", "href": f"./{item.name}"}]
+    (item.parent / "catalog.json").write_text(json.dumps(catalog), encoding="utf-8")
+    for paths in ([tmp_path], [tmp_path / "data", item.parent / "catalog.json"]):
+        assert one_tile(paths) == {"red", "green", "blue", "nir"}
+
+
+def test_files_beside_those_that_an_item_elsewhere_names_stay_a_tile(tmp_path):
+    item_beside(tmp_path / "items", ELSEWHERE)
+    write_tiff(tmp_path / "data" / f"{L2A_NEW}.tif", optical(), ["red", "green", "blue", "nir"])
+    assert {tile.id for tile in tiles_of([tmp_path])} == {"S2_item", L2A_NEW}
+
+
 def test_files_that_an_item_does_not_name_stay_a_tile(tmp_path):
     item_beside(tmp_path / "in", IN_ONE_FOLDER)
     write_tiff(tmp_path / "in" / f"{L2A_NEW}.tif", optical(), ["red", "green", "blue", "nir"])
@@ -263,11 +300,12 @@ def test_an_item_that_waits_for_a_file_keeps_the_others(tmp_path):
     assert isinstance(failure, TileFailure) and "B08.tif" in str(failure.error)
 
 
-def test_an_item_of_a_safe_folder_beside_it_is_one_tile(tmp_path):
+@pytest.mark.parametrize("place", ["", "items/"], ids=["beside", "elsewhere"])
+def test_an_item_of_a_safe_folder_is_one_tile(tmp_path, place):
     safe = write_safe(tmp_path)
     images = {path.name.split("_")[2]: path for path in safe.rglob("*_10m.jp2")}
-    assets = {name: {"href": str(path.relative_to(tmp_path))} for name, path in images.items()}
-    write_item(tmp_path / "item.json", "S2_item", assets, BASELINE)
+    assets = {name: {"href": "../" * bool(place) + str(path.relative_to(tmp_path))} for name, path in images.items()}
+    write_item(tmp_path / f"{place}item.json", "S2_item", assets, BASELINE)
     (tile,) = tiles_of([tmp_path])
     assert isinstance(tile, Tile) and tile.id == "S2_item"
 
