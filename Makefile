@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 VENV_310 := .venv-310
+# Processes of pytest, each with one thread (tests/conftest.py)
+JOBS ?= 2
+PYTEST := python -m pytest -q -n $(JOBS) --dist worksteal
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints-dev.txt
 TILES_PACKAGE := bigearthnet-common==2.8.0
 # Python 3.10 (JetPack 6) on the PATH, or behind a version manager's shim of that name
 PYTHON_310 := $(shell shim=$$(command -v python3.10); for p in $$shim $${shim%/shims/*}/versions/3.10*/bin/python3.10; do \
 	"$$p" -c "import venv" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help setup test lint test-310 demo reference measure faults networks stream docs system-deps clean
+.PHONY: help setup test test-whole lint test-310 demo reference measure faults networks stream peers docs system-deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -31,19 +34,23 @@ lint: setup ## ruff, and mypy in strict mode
 	$(VENV)/bin/mypy
 
 test: lint test-310 ## everything: lint, types, all tests (runtime also on Python 3.10 where there is one)
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/$(PYTEST)
 
-$(VENV_310)/ready: setup.cfg setup.py constraints-dev.txt
+test-whole: setup ## the four networks of the paper that `make test` takes in part (some minutes)
+	$(VENV)/bin/$(PYTEST) -m whole
+
+# After the other one: two editable installs at once would write the same files
+$(VENV_310)/ready: setup.cfg setup.py constraints-dev.txt | $(VENV)/ready
 	$(PYTHON_310) -m venv $(VENV_310)
-	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e ".[watch,mqtt]" pytest hypothesis pyogrio rio-cogeo prometheus-client
+	$(VENV_310)/bin/pip install $(PIP_FLAGS) -e ".[watch,mqtt]" pytest pytest-xdist hypothesis pyogrio rio-cogeo prometheus-client
 	touch $@
 
 ifeq ($(PYTHON_310),)
 test-310:
 	@echo "no Python 3.10 here: the runtime's tests run on $$($(PYTHON) --version) only"
 else
-test-310: $(VENV_310)/ready ## the runtime's tests on Python 3.10, but for the slow ones (kills, power cuts, memory of large tiles)
-	$(VENV_310)/bin/python -m pytest -q -m "not slow" tests/runtime
+test-310: $(VENV_310)/ready $(VENV)/native ## the runtime's tests on Python 3.10, but for slow ones and those of C code and drawn pages
+	$(VENV_310)/bin/$(PYTEST) -m "not (slow or compiler or qemu or chromium)" tests/runtime
 endif
 
 $(DEMO_VENV)/ready: setup.cfg setup.py constraints-dev.txt
@@ -116,10 +123,19 @@ networks: setup ## ensembles on the real table; networks, student and kills on s
 stream: setup ## kills, power cuts and memory of lsd-run, and what the acquisition checks find (an hour on one core)
 	rm -rf runs/stream && mkdir -p runs/stream
 	$(VENV)/bin/python -m lsd.benchmarks.run_kills bundles/reference --folder runs/stream/kills $(RESULT)/run_kills.json
-	$(VENV)/bin/python -m lsd.benchmarks.power_cuts bundles/reference --folder runs/stream/cuts $(RESULT)/power_cuts.json
+	$(VENV)/bin/python -m lsd.benchmarks.power_cuts bundles/reference --jobs 2 --folder runs/stream/cuts $(RESULT)/power_cuts.json
 	$(VENV)/bin/python -m lsd.benchmarks.stream_memory bundles/reference --folder runs/stream/memory $(RESULT)/stream_memory.json
 	$(VENV)/bin/python -m lsd.benchmarks.acquisition --table $(TABLE) --real $(LSD_DATA) --folder runs/stream/acquisition --every 3 --tiles 4 \
 		$(RESULT)/acquisition.json
+
+PEERS = $(VENV)/bin/python -m lsd.benchmarks.peers
+
+peers: setup ## side by side with other libraries: statistics, forests, networks, accuracy against time, start-up (an hour on two cores)
+	$(PEERS) statistics $(RESULT)/peers_statistics.json
+	$(PEERS) forests --cache runs/peers $(RESULT)/peers_forests.json
+	$(PEERS) encoders $(RESULT)/peers_encoders.json
+	$(PEERS) frontier --cache runs/peers $(RESULT)/peers_frontier.json
+	$(PEERS) start-up $(RESULT)/peers_start_up.json
 
 docs: setup ## write docs/commands.md from --help
 	$(VENV)/bin/python docs/commands.py > docs/commands.md

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy and torch: as many threads as cores, in each worker, is slower
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 # no deadline: machines are shared; CI tries the same examples every time, a developer's machine new ones

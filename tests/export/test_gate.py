@@ -197,7 +197,9 @@ def other_answer(exit):
 
 
 @pytest.mark.parametrize(
-    ("fault", "shows"), [(nudged, "limits"), (other_limits, "rows"), (other_answer, "rows")], ids=lambda one: str(one)
+    ("fault", "shows"),
+    [(nudged, "limits"), (other_limits, "rows"), (other_answer, "rows")],
+    ids=lambda one: getattr(one, "__name__", one),
 )
 def test_an_exit_that_is_not_the_runs_own(exiting, fault, shows):
     chain, configuration, margins = exiting
