@@ -25,13 +25,14 @@ from lsd.benchmarks.fault_cases import CASES, Case
 from lsd.benchmarks.simulated_scenes import Pixels, mosaic, needed_statistics, patches_of
 from lsd.export.bundle_from_runs import BundleText, bundle_from_runs
 from lsd.export.write import write_bundle
+from lsd.runtime.acquisition.ranges import ranges_of
 from lsd.runtime.bands import BAND_NAMES
 from lsd.runtime.bundle import Bundle, open_bundle
 from lsd.runtime.chain import Chain
 from lsd.runtime.command import LsdCommand
 from lsd.runtime.doctor import facts
 from lsd.runtime.errors import LsdError
-from lsd.runtime.inspection import inspected
+from lsd.runtime.inspection import inspection
 from lsd.runtime.manifest import Manifest
 from lsd.runtime.scores import LOOK, NO_SLIDE, NOT_SCORED, SLIDE, TileScores
 from lsd.runtime.scoring import ScoringOptions, score_tile
@@ -141,13 +142,13 @@ def answer_of(case: Case, tile: TileOfRows, chain: Chain, folder: Path) -> Answe
 
 
 def answers(sources: Sequence[Path], chain: Chain) -> list[Answer]:
-    """Answers of all tiles of some sources."""
-    found = []
+    """Answers of all tiles of some sources, looked at as a run looks at them: with the bundle's training card."""
+    found, ranges = [], ranges_of(chain.manifest.training)
     for arrived in tiles_of(sources):
         try:
             if isinstance(arrived, TileFailure):
                 raise arrived.error
-            checked = inspected(arrived)
+            checked = inspection(arrived, ranges=ranges).tile
             scores, _ = score_tile(checked, chain, ScoringOptions(), Stopwatch())
         except LsdError as error:
             found.append(Answer(arrived.id, f"{type(error).__name__}: {error}"))

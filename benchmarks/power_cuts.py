@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import re
 import shutil
 import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from lsd.runtime.doctor import facts
 from lsd.runtime.stream.output import STATE_FOLDER
 
 OUT = "out"  # the output folder, in the folder whose log is taken
+PART = 40  # states that a process takes at a time
 Cut = tuple[int, Model]
 
 
@@ -212,22 +216,30 @@ def operation(scenario: Scenario, cut: Cut) -> str:
     return f"{step.kind} {'the output folder' if path == OUT else path}"
 
 
-def measured(scenario: Scenario, place: Path, most: int | None = None) -> dict[str, Any]:
-    """Replay the states of a scenario, all or so many spread evenly, and count."""
+def _tried(scenario: Scenario, place: Path, states: Sequence[State]) -> list[list[str]]:
+    """What went wrong with each of some states, in order."""
+    return [wrong for _, wrong in replayed(scenario, states, place)]
+
+
+def measured(scenario: Scenario, place: Path, most: int | None = None, jobs: int = 1) -> dict[str, Any]:
+    """Replay the states of a scenario, all or so many spread evenly, in so many processes, and count."""
     states = states_of(scenario)
     chosen = states if most is None else states[:: max(1, len(states) // most)]
+    parts = [chosen[first : first + PART] for first in range(0, len(chosen), PART)]
     cuts: Counter[str] = Counter()
     failed: list[dict[str, Any]] = []
     recovered: Counter[str] = Counter()
-    for count, (state, wrong) in enumerate(replayed(scenario, chosen, place), start=1):
-        for cut in state.cuts:
-            cuts[operation(scenario, cut)] += 1
-            recovered[cut[1]] += not wrong
-        if wrong:
-            where = Counter(f"{operation(scenario, cut)} | {cut[1]}" for cut in state.cuts)
-            failed.append({"wrong": wrong, "first_cut": state.cuts[0][0], "at": dict(where)})
-        if count % 100 == 0:
-            click.echo(f"{scenario.name}: {count} of {len(chosen)} states, {len(failed)} not recovered", err=True)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(partial(_tried, scenario, place), parts)
+        for count, (part, outcomes) in enumerate(zip(parts, found, strict=True), start=1):
+            for state, wrong in zip(part, outcomes, strict=True):
+                for cut in state.cuts:
+                    cuts[operation(scenario, cut)] += 1
+                    recovered[cut[1]] += not wrong
+                if wrong:
+                    where = Counter(f"{operation(scenario, cut)} | {cut[1]}" for cut in state.cuts)
+                    failed.append({"wrong": wrong, "first_cut": state.cuts[0][0], "at": dict(where)})
+            click.echo(f"{scenario.name}: part {count} of {len(parts)}, {len(failed)} not recovered", err=True)
     return {
         "steps": dict(Counter(step.kind for step in scenario.steps)),
         "cuts": len(scenario.steps) + 1,
@@ -244,15 +256,19 @@ def measured(scenario: Scenario, place: Path, most: int | None = None) -> dict[s
 @click.command(cls=LsdCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--folder", required=True, type=click.Path(path_type=Path), help="Where tiles and states go; new.")
-@click.option("--tiles", default=2, show_default=True, help="Tiles of a run.")
+@click.option("--tiles", default=3, show_default=True, help="Tiles of a run.")
 @click.option("--size", "size_px", default=64, show_default=True, help="Width and height of a tile in pixels.")
 @click.option("--most", type=int, help="States to replay of each scenario.  [default: all]")
+@click.option("--jobs", default=1, show_default=True, help="Processes that replay.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="JSON file to write.")
 @click.option("--commit", default="not stated", help="Commit that is measured, for the record.")
-def main(bundle: Path, folder: Path, tiles: int, size_px: int, most: int | None, output: Path, commit: str) -> None:
-    """Cut the power at every point of three runs, and recover (needs strace; ten minutes)."""
+def main(
+    bundle: Path, folder: Path, tiles: int, size_px: int, most: int | None, jobs: int, output: Path, commit: str
+) -> None:
+    """Cut the power at every point of three runs, and recover (needs strace; some 2,000 runs of a second or less)."""
     folder = folder.resolve()
-    found = {one.name: measured(one, folder / "states", most) for one in scenarios(bundle, folder, tiles, size_px)}
+    recordings = scenarios(bundle, folder, tiles, size_px)
+    found = {one.name: measured(one, folder / "states", most, jobs) for one in recordings}
     result = {
         "conditions": {"commit": commit, **facts(open_bundle(bundle)), "tiles": tiles, "size_px": size_px},
         "models": MEANING,
